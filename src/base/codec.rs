@@ -1,0 +1,75 @@
+//! Compressed streams, recognised by their first bytes and never by a name or media type.
+
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// Not at all, as far as we can tell.
+    Plain,
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Zstandard (RFC 8878).
+    Zstd,
+    /// xz (tukaani.org xz file format, 2.1.1.1).
+    Xz,
+}
+
+impl Codec {
+    /// Recognises a codec by the magic number at the start of `head`.
+    pub fn sniff(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Decompresses `reader`, whatever it holds; an uncompressed stream passes through.
+///
+/// # Errors
+/// I/O errors of the reader, and a decoder that can not be made.
+pub fn decoder<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let source = peek(reader, 6)?;
+    let codec = Codec::sniff(source.get_ref().0.get_ref());
+    Ok(match codec {
+        Codec::Plain => Box::new(source),
+        Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Codec::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
+        Codec::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(source)),
+    })
+}
+
+type Peeked<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
+
+fn peek<R: Read>(mut reader: R, n: u64) -> io::Result<Peeked<R>> {
+    let mut head = Vec::new();
+    reader.by_ref().take(n).read_to_end(&mut head)?;
+    let mut source = BufReader::with_capacity(64 * 1024, Cursor::new(head).chain(reader));
+    source.fill_buf()?;
+    Ok(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn every_codec_comes_back_plain() {
+        let text = b"the same bytes".repeat(1000);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&text).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&text).unwrap();
+        let packed =
+            [text.clone(), gzip.finish().unwrap(), zstd::encode_all(&text[..], 1).unwrap(), xz.finish().unwrap()];
+        for bytes in packed {
+            let mut out = Vec::new();
+            decoder(&bytes[..]).unwrap().read_to_end(&mut out).unwrap();
+            assert_eq!(out, text);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Advisory locks between processes (`flock(2)`), by way of the standard library.
+
+use std::fs::TryLockError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Whether others may hold the lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Any number of holders.
+    Shared,
+    /// One holder.
+    Exclusive,
+}
+
+/// A held lock; let go when dropped.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: fs_err::File,
+}
+
+/// Why a lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockFailure {
+    /// Somebody else held it all the time.
+    #[error("another labimg holds `{path}` (waited {waited:?})")]
+    Busy {
+        /// The lock's file.
+        path: PathBuf,
+        /// How long we tried.
+        waited: Duration,
+    },
+    /// The file could not be opened or locked.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Opens `path` (made when absent, read-only where it can not be written) and locks it, waiting at most `patience`.
+///
+/// # Errors
+/// [`LockFailure::Busy`] after `patience`; I/O errors at once.
+pub fn lock(path: &Path, mode: Mode, patience: Duration) -> Result<FileLock, LockFailure> {
+    let file = open(path)?;
+    let start = Instant::now();
+    loop {
+        let tried = match mode {
+            Mode::Shared => file.file().try_lock_shared(),
+            Mode::Exclusive => file.file().try_lock(),
+        };
+        match tried {
+            Ok(()) => return Ok(FileLock { _file: file }),
+            Err(TryLockError::WouldBlock) if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockFailure::Busy { path: path.to_owned(), waited: start.elapsed() });
+            }
+            Err(TryLockError::Error(e)) => return Err(super::atomic::at(path, "lock", e).into()),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<fs_err::File> {
+    use fs_err::os::unix::fs::OpenOptionsExt;
+    let writable = fs_err::OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path);
+    match writable {
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            fs_err::File::open(path)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,8 @@
+//! Base layer: bytes, files, digests, progress. Knows no word of labimg's domain.
+
+pub mod atomic;
+pub mod codec;
+pub mod digest;
+pub mod flock;
+pub mod report;
+pub mod tarfmt;

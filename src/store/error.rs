@@ -1,0 +1,83 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::Digest;
+use crate::base::flock::LockFailure;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system said no.
+    #[error("can not {verb} `{path}`: {source}")]
+    Io {
+        /// What we were at.
+        path: PathBuf,
+        /// What we tried.
+        verb: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No room left (ENOSPC or EDQUOT); what was written so far is kept for the next run.
+    #[error("no space left on the file system of `{path}`")]
+    Full {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// A store of another version of labimg.
+    #[error("`{path}` is a store of format {found}; this labimg knows format {known}")]
+    Format {
+        /// The store.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// A directory with other things in it.
+    #[error("`{path}` is not empty and not a labimg store")]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Bytes that are not what they must be.
+    #[error("{what} has digest {found}, not {expected}")]
+    Mismatch {
+        /// What was hashed: a blob, a URL, a bundle's member.
+        what: String,
+        /// The digest it must have.
+        expected: Digest,
+        /// The digest it has.
+        found: Digest,
+    },
+    /// A blob that is not there.
+    #[error("blob {digest} is not in the store `{store}`")]
+    Missing {
+        /// The blob.
+        digest: Digest,
+        /// The store.
+        store: PathBuf,
+    },
+    /// Data that can not be what it claims to be (a root, an index).
+    #[error("`{path}` is damaged: {why}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The lock of the store was not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockFailure),
+}
+
+impl StoreError {
+    /// Wraps an I/O error with its path; a full disk gets its own variant.
+    pub fn io(path: &Path, verb: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path: path.to_owned() },
+            _ => Self::Io { path: path.to_owned(), verb, source },
+        }
+    }
+}
