@@ -1,0 +1,146 @@
+//! The lock: every input of a profile, by digest.
+
+use std::collections::BTreeMap;
+
+use crate::base::digest::Digest;
+use crate::model::image::ImageRef;
+use crate::model::platform::Platform;
+
+/// The lock as the rest of labimg sees it; how it looks on disk is [`wire`]'s business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// The profile's name.
+    pub name: String,
+    /// The one point in time (seconds since 1970) that every timestamp we write is set to.
+    pub epoch: u64,
+    /// Images, sorted by reference.
+    pub images: Vec<LockedImage>,
+    /// Charts, sorted by name.
+    pub charts: Vec<LockedChart>,
+    /// Tools, manifests and other files from the network, sorted by kind, name and platform.
+    pub files: Vec<LockedFile>,
+    /// Files beside the profile, sorted by path.
+    pub locals: Vec<LockedLocal>,
+}
+
+/// An image by digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedImage {
+    /// The name the lab uses: registry, repository, tag (and the digest the author pinned, if any).
+    pub reference: ImageRef,
+    /// Where it was found, when the profile rewrites that name.
+    pub source: Option<ImageRef>,
+    /// Media type of the index, or of the only manifest.
+    pub media_type: String,
+    /// Digest of the index, or of the only manifest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The manifest of each platform asked for. Equal to `digest` when the image has no index.
+    pub platforms: BTreeMap<Platform, LockedManifest>,
+}
+
+/// One platform's manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedManifest {
+    /// Media type.
+    pub media_type: String,
+    /// Digest.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A chart by the digest of its `.tgz` (registry manifests of charts carry a clock and are not reproducible).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedChart {
+    /// The profile's name for it.
+    pub name: String,
+    /// The chart's own name.
+    pub chart: String,
+    /// The repository as the profile gives it: `https://…` or `oci://…`.
+    pub repo: String,
+    /// The exact version.
+    pub version: String,
+    /// Where the `.tgz` was found: an `https://…` URL, or `oci://host/repository:tag`.
+    pub url: String,
+    /// Digest of the `.tgz`.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Sub-charts inside it as `name@version`, sorted.
+    pub dependencies: Vec<String>,
+}
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// Any other file.
+    File,
+    /// Kubernetes objects.
+    Manifest,
+    /// A program attendees run, for one platform.
+    Tool,
+}
+
+impl FileKind {
+    /// The name of the profile's table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Manifest => "manifest",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// A file from the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedFile {
+    /// What it is for.
+    pub kind: FileKind,
+    /// The profile's name for it.
+    pub name: String,
+    /// The platform it is for, where that matters (always for tools).
+    pub platform: Option<Platform>,
+    /// Version, as the profile states it.
+    pub version: Option<String>,
+    /// Where it was found, variables filled in; never a mirror's address.
+    pub url: String,
+    /// Digest of what the URL serves.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The one member of that archive which the lab wants, where the profile selects one.
+    pub member: Option<LockedMember>,
+}
+
+impl LockedFile {
+    /// Digest and size of what the lab gets: the selected member, else the whole file.
+    pub fn content(&self) -> (Digest, u64) {
+        self.member.as_ref().map_or((self.digest, self.size), |m| (m.digest, m.size))
+    }
+}
+
+/// A member of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedMember {
+    /// Path inside the archive.
+    pub path: String,
+    /// Digest of the member.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A file beside the profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedLocal {
+    /// Path relative to the profile's directory, with `/`.
+    pub path: String,
+    /// Digest.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
