@@ -1,1 +1,24 @@
-//! x
+//! labimg: reproducible, offline VM and cluster workshop images.
+//!
+//! One-way layers; each folder uses only those above it (enforced by `tests/tidy.rs`):
+//!
+//! | layer | holds |
+//! |---|---|
+//! | [`base`] | digests, atomic files, codecs, file locks, the `Reporter` trait |
+//! | [`model`] | profile, lock, references: pure data |
+//! | [`store`] | blobs, roots, gc, check; the bundle file's reader and writer |
+//! | [`source`] | the network: registries, chart repositories, HTTP |
+#![deny(missing_docs, unsafe_code)]
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    clippy::dbg_macro,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+
+pub mod base;
+pub mod model;
+pub mod source;
+pub mod store;

@@ -1,6 +1,6 @@
 //! Compressed streams, recognised by their first bytes and never by a name or media type.
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,25 +31,17 @@ impl Codec {
 ///
 /// # Errors
 /// I/O errors of the reader, and a decoder that can not be made.
-pub fn decoder<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let source = peek(reader, 6)?;
-    let codec = Codec::sniff(source.get_ref().0.get_ref());
+pub fn decoder<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::new();
+    reader.by_ref().take(6).read_to_end(&mut head)?;
+    let codec = Codec::sniff(&head);
+    let source = BufReader::with_capacity(64 * 1024, Cursor::new(head).chain(reader));
     Ok(match codec {
         Codec::Plain => Box::new(source),
         Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
         Codec::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
         Codec::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(source)),
     })
-}
-
-type Peeked<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
-
-fn peek<R: Read>(mut reader: R, n: u64) -> io::Result<Peeked<R>> {
-    let mut head = Vec::new();
-    reader.by_ref().take(n).read_to_end(&mut head)?;
-    let mut source = BufReader::with_capacity(64 * 1024, Cursor::new(head).chain(reader));
-    source.fill_buf()?;
-    Ok(source)
 }
 
 #[cfg(test)]

@@ -50,7 +50,9 @@ pub fn lock(path: &Path, mode: Mode, patience: Duration) -> Result<FileLock, Loc
         };
         match tried {
             Ok(()) => return Ok(FileLock { _file: file }),
-            Err(TryLockError::WouldBlock) if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::WouldBlock) if start.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(50))
+            }
             Err(TryLockError::WouldBlock) => {
                 return Err(LockFailure::Busy { path: path.to_owned(), waited: start.elapsed() });
             }

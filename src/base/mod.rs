@@ -5,4 +5,3 @@ pub mod codec;
 pub mod digest;
 pub mod flock;
 pub mod report;
-pub mod tarfmt;

@@ -3,5 +3,3 @@
 pub mod image;
 pub mod lock;
 pub mod platform;
-pub mod profile;
-pub mod source_map;

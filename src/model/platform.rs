@@ -23,7 +23,9 @@ pub enum Platform {
 
 /// A text that names no platform labimg handles.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a platform labimg handles (want linux/amd64 or linux/arm64; for tools also darwin/amd64, darwin/arm64, windows/amd64)")]
+#[error(
+    "`{0}` is not a platform labimg handles (want linux/amd64 or linux/arm64; for tools also darwin/amd64, darwin/arm64, windows/amd64)"
+)]
 pub struct PlatformError(pub String);
 
 impl Platform {

@@ -16,12 +16,8 @@
 //! any moment leaves whole blobs and resumable parts, nothing else.
 
 pub mod blob;
-pub mod bundle;
-pub mod check;
 pub mod error;
-pub mod gc;
 pub mod partial;
-pub mod root;
 
 use std::collections::HashMap;
 use std::io;
@@ -102,7 +98,6 @@ impl Store {
     fn roots_dir(&self) -> PathBuf {
         self.root.join("roots")
     }
-
 }
 
 fn check_format(root: &Path, text: &str) -> Result<(), StoreError> {

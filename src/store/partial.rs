@@ -101,12 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] when the bytes are not `expected` (the part is thrown away then), and I/O errors.
-    pub fn commit(
-        &self,
-        partial: Partial,
-        expected: Option<&Digest>,
-        what: &str,
-    ) -> Result<(Digest, u64), StoreError> {
+    pub fn commit(&self, partial: Partial, expected: Option<&Digest>, what: &str) -> Result<(Digest, u64), StoreError> {
         let Partial { file, path, hasher, len, _turn, .. } = partial;
         let found = hasher.finish();
         if let Some(expected) = expected.filter(|d| **d != found) {

@@ -6,7 +6,7 @@ use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 
-/// The lock as the rest of labimg sees it; how it looks on disk is [`wire`]'s business.
+/// The lock as the rest of labimg sees it; how it looks on disk is `wire`'s business.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
     /// The profile's name.
