@@ -3,3 +3,6 @@
 pub mod image;
 pub mod lock;
 pub mod platform;
+pub mod profile;
+pub mod source_map;
+pub mod url_policy;

@@ -1,4 +1,12 @@
-//! The lock: every input of a profile, by digest.
+//! The lock: every input of a profile, by digest. What it promises: complete, readable, small diffs, the same text for the
+//! same content, and checkable against its profile without a network.
+
+mod diff;
+mod satisfies;
+pub mod wire;
+
+pub use diff::{Change, diff};
+pub use satisfies::{Stale, satisfies};
 
 use std::collections::BTreeMap;
 
@@ -6,7 +14,7 @@ use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 
-/// The lock as the rest of labimg sees it; how it looks on disk is `wire`'s business.
+/// The lock as the rest of labimg sees it; how it looks on disk is [`wire`]'s business.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
     /// The profile's name.
@@ -21,6 +29,31 @@ pub struct Lock {
     pub files: Vec<LockedFile>,
     /// Files beside the profile, sorted by path.
     pub locals: Vec<LockedLocal>,
+}
+
+/// The epoch of a lock whose inputs carry none of their own: 2025-01-01T00:00:00Z.
+pub const DEFAULT_EPOCH: u64 = 1_735_689_600;
+
+impl Lock {
+    /// Puts every list into the one order a lock has.
+    pub fn sort(&mut self) {
+        self.images.sort_by(|a, b| a.reference.to_string().cmp(&b.reference.to_string()));
+        self.charts.sort_by(|a, b| a.name.cmp(&b.name));
+        self.files.sort_by(|a, b| (a.kind, &a.name, a.platform).cmp(&(b.kind, &b.name, b.platform)));
+        self.locals.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
+    /// Every input as people call it, in the lock's order; files once per platform.
+    pub fn input_names(&self) -> Vec<String> {
+        let images = self.images.iter().map(|i| format!("image {}", i.reference));
+        let charts = self.charts.iter().map(|c| format!("chart {}", c.name));
+        let files = self.files.iter().map(|f| match f.platform {
+            Some(platform) => format!("{} {} ({platform})", f.kind.as_str(), f.name),
+            None => format!("{} {}", f.kind.as_str(), f.name),
+        });
+        let locals = self.locals.iter().map(|l| format!("local {}", l.path));
+        images.chain(charts).chain(files).chain(locals).collect()
+    }
 }
 
 /// An image by digest.

@@ -1,0 +1,170 @@
+//! Reads a profile and its imports into one [`Profile`].
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Profile, merge, paths, validate};
+use crate::model::source_map::{Diagnostic, SourceMap};
+
+/// The only schema this labimg reads.
+const SCHEMA: &str = "1";
+
+/// Most files of one profile; a person never gets there, a generator gone wild does.
+const MAX_FILES: usize = 256;
+
+/// A profile with the files it came from.
+#[derive(Debug, Clone)]
+pub struct LoadedProfile {
+    /// The merged profile; `imports` is empty, local paths are relative to the root file's directory.
+    pub profile: Profile,
+    /// Its files.
+    pub sources: SourceMap,
+}
+
+/// Everything wrong with a profile that could be found in one go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileError {
+    /// In the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, diagnostic) in self.diagnostics.iter().enumerate() {
+            let gap = if i == 0 { "" } else { "\n\n" };
+            write!(f, "{gap}{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ProfileError {}
+
+impl From<Diagnostic> for ProfileError {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self { diagnostics: vec![diagnostic] }
+    }
+}
+
+/// Reads the text of an imported file, given its path; says why when it can not.
+pub type ImportReader<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
+
+/// Parses the profile `text`, called `name` (a path with `/`), fetching imports through `read`.
+///
+/// # Errors
+/// Everything wrong with it: syntax, unknown keys, types, conflicts between files, and what does not fit together.
+pub fn parse(name: &str, text: &str, read: &mut ImportReader<'_>) -> Result<LoadedProfile, ProfileError> {
+    let mut sources = SourceMap::default();
+    collect(&mut sources, &mut Vec::new(), &paths::normalise(name), text, None, read)?;
+    let mut merged = DeTable::default();
+    for file in sources.files() {
+        let table = parse_tree(&sources, &file.text, file.base)?;
+        merge::reject_duplicates(&sources, &table)?;
+        merge::merge(&sources, &mut merged, table)?;
+    }
+    check_schema(&sources, &merged)?;
+    let merged: DeTable<'_> = merged.into_iter().filter(|(key, _)| key.get_ref() != "imports").collect();
+    let mut profile = Profile::deserialize(toml::de::Deserializer::from(Spanned::new(0..text.len(), merged)))
+        .map_err(|e| diagnose(&sources, e.message(), e.span()))?;
+    let mut diagnostics = paths::resolve(&mut profile, &sources);
+    diagnostics.extend(validate::validate(&profile, &sources));
+    if diagnostics.is_empty() { Ok(LoadedProfile { profile, sources }) } else { Err(ProfileError { diagnostics }) }
+}
+
+/// Takes a file into the map, then its imports. `open` holds the files we are inside of.
+fn collect(
+    sources: &mut SourceMap,
+    open: &mut Vec<String>,
+    name: &str,
+    text: &str,
+    imported_at: Option<Range<usize>>,
+    read: &mut ImportReader<'_>,
+) -> Result<(), ProfileError> {
+    let base = sources.add(name, text, imported_at);
+    let imports = imports_of(sources, &parse_tree(sources, text, base)?)?;
+    open.push(name.to_owned());
+    for (path, span) in imports {
+        let full = paths::join(paths::dir(name), &path);
+        if open.contains(&full) {
+            let text = format!("import cycle: {} → {full}", open.join(" → "));
+            return Err(Diagnostic::new(sources, &span, text).into());
+        }
+        if sources.files().iter().any(|f| f.name == full) {
+            continue;
+        }
+        if sources.files().len() >= MAX_FILES {
+            return Err(Diagnostic::new(sources, &span, format!("more than {MAX_FILES} files imported")).into());
+        }
+        let text = read(&full).map_err(|why| {
+            Diagnostic::new(sources, &span, format!("can not read the import `{full}`: {why}"))
+                .hint("imports are relative to the file that names them")
+        })?;
+        collect(sources, open, &full, &text, Some(span), read)?;
+    }
+    open.pop();
+    Ok(())
+}
+
+/// Parses one file's tree; its spans are those of the map.
+fn parse_tree<'i>(sources: &SourceMap, text: &'i str, base: usize) -> Result<DeTable<'i>, ProfileError> {
+    let parsed = DeTable::parse(text).map_err(|e| {
+        let span = e.span().unwrap_or(0..0);
+        let message = e.message().trim_end().replace('\n', ", ");
+        Diagnostic::new(sources, &(span.start + base..span.end + base), format!("not valid TOML: {message}"))
+    })?;
+    Ok(merge::shift_table(parsed.into_inner(), base))
+}
+
+fn imports_of(sources: &SourceMap, table: &DeTable<'_>) -> Result<Vec<(String, Range<usize>)>, ProfileError> {
+    let Some((_, value)) = table.iter().find(|(key, _)| key.get_ref() == "imports") else {
+        return Ok(Vec::new());
+    };
+    let wrong = |span: Range<usize>| Diagnostic::new(sources, &span, "`imports` is a list of file names");
+    let DeValue::Array(items) = value.get_ref() else { return Err(wrong(value.span()).into()) };
+    let mut found = Vec::new();
+    for item in items.iter() {
+        match item.get_ref().as_str() {
+            Some(path) => found.push((path.to_owned(), item.span())),
+            None => return Err(wrong(item.span()).into()),
+        }
+    }
+    Ok(found)
+}
+
+/// A profile of another schema gets a sentence, not a list of keys it does not know.
+fn check_schema(sources: &SourceMap, table: &DeTable<'_>) -> Result<(), ProfileError> {
+    let Some((_, value)) = table.iter().find(|(key, _)| key.get_ref() == "schema") else {
+        let text = "a profile starts with `schema = 1`";
+        return Err(Diagnostic::new(sources, &(0..0), format!("missing key `schema`: {text}")).into());
+    };
+    match value.get_ref().as_integer() {
+        Some(number) if number.as_str() != SCHEMA => {
+            let text = format!("schema {} is not one this labimg reads (it reads {SCHEMA})", number.as_str());
+            Err(Diagnostic::new(sources, &value.span(), text).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Turns a message of the TOML reader into one of ours; an unknown key gets the nearest known one as a hint.
+fn diagnose(sources: &SourceMap, message: &str, span: Option<Range<usize>>) -> ProfileError {
+    let span = span.unwrap_or(0..0);
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        let message = message.replacen("missing field", "missing key", 1);
+        return Diagnostic::new(sources, &span, message).into();
+    };
+    let mut names = rest.split('`').step_by(2);
+    let key = names.next().unwrap_or_default();
+    let known: Vec<&str> = names.filter(|n| !n.is_empty()).collect();
+    let found = Diagnostic::new(sources, &span, format!("unknown key `{key}`"));
+    let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+    match nearest {
+        Some(name) if strsim::jaro_winkler(key, name) > 0.75 => found.hint(format!("did you mean `{name}`?")).into(),
+        Some(_) => found.hint(format!("known here: {}", known.join(", "))).into(),
+        None => found.into(),
+    }
+}

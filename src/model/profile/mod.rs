@@ -1,0 +1,16 @@
+//! The profile: one lab as its author describes it.
+//!
+//! [`parse`] reads the root file and its imports into one [`Profile`]: the files' TOML trees are merged by name, then read
+//! into the types below in one go, so that every error and every value knows the file, line and column it comes from.
+
+mod inputs;
+mod load;
+mod merge;
+mod paths;
+mod types;
+mod validate;
+mod validate_deploy;
+
+pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};
+pub use load::{LoadedProfile, ProfileError, parse};
+pub use types::*;

@@ -1,0 +1,84 @@
+//! Local paths of a profile: relative to the file that names them, told relative to the root file. Lexical only.
+
+use super::types::Profile;
+use crate::model::source_map::{Diagnostic, Loc, SourceMap};
+
+/// The folder part of a path with `/`; empty for a bare name.
+pub(super) fn dir(path: &str) -> &str {
+    path.rfind('/').map_or("", |i| if i == 0 { "/" } else { &path[..i] })
+}
+
+/// `path` seen from `base`; an absolute `path` stays.
+pub(super) fn join(base: &str, path: &str) -> String {
+    if path.starts_with('/') || base.is_empty() { normalise(path) } else { normalise(&format!("{base}/{path}")) }
+}
+
+/// Without `.`, empty parts, and `..` that can be taken away.
+pub(super) fn normalise(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|p| *p != "..") => {
+                parts.pop();
+            }
+            ".." if path.starts_with('/') => {}
+            other => parts.push(other),
+        }
+    }
+    let joined = parts.join("/");
+    if path.starts_with('/') { format!("/{joined}") } else { joined }
+}
+
+/// `path` as seen from the folder `base`; both normalised and both relative or both absolute.
+fn relative(base: &str, path: &str) -> String {
+    let (base, path): (Vec<&str>, Vec<&str>) =
+        (base.split('/').filter(|p| !p.is_empty()).collect(), path.split('/').filter(|p| !p.is_empty()).collect());
+    let shared = base.iter().zip(&path).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..", base.len() - shared);
+    up.chain(path[shared..].iter().copied()).collect::<Vec<_>>().join("/")
+}
+
+/// Makes every local path relative to the root file's folder; says which can not be.
+pub(super) fn resolve(profile: &mut Profile, sources: &SourceMap) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let root = sources.files().first().map(|f| dir(&f.name).to_owned()).unwrap_or_default();
+    for path in local_paths(profile) {
+        let Some(file) = sources.file_at(path.span().start) else { continue };
+        if path.is_empty() || path.starts_with('/') || path.contains('\\') {
+            let text = format!("`{}` is not a relative path with `/`", **path);
+            found.push(
+                Diagnostic::new(sources, &path.span(), text).hint("paths are relative to the file that names them"),
+            );
+            continue;
+        }
+        let full = join(dir(&file.name), path);
+        path.set(relative(&root, &full));
+    }
+    found
+}
+
+/// Every field that names a file beside the profile.
+fn local_paths(profile: &mut Profile) -> Vec<&mut Loc<String>> {
+    let mut all: Vec<&mut Loc<String>> = Vec::new();
+    all.extend(profile.host.iter_mut().filter_map(|h| h.compose.as_mut()));
+    all.extend(profile.chart.iter_mut().filter_map(|c| c.values.as_mut()));
+    all.extend(profile.manifest.iter_mut().filter_map(|m| m.path.as_mut()));
+    all.extend(profile.file.iter_mut().filter_map(|f| f.path.as_mut()));
+    all.extend(profile.text.iter_mut().map(|t| &mut t.path));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_seen_from_the_root() {
+        assert_eq!(join("profiles/modules", "../kind-e2e/x.yaml"), "profiles/kind-e2e/x.yaml");
+        assert_eq!(relative("profiles", "profiles/kind-e2e/x.yaml"), "kind-e2e/x.yaml");
+        assert_eq!(relative("a/b", "a/c/x"), "../c/x");
+        assert_eq!(normalise("./a//b/../c"), "a/c");
+        assert_eq!(join("", "../x"), "../x");
+    }
+}

@@ -1,0 +1,135 @@
+//! Deploys, links and checks: what they refer to exists, and `after` has no cycle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::types::{Deploy, Profile};
+use super::validate::Findings;
+use crate::model::source_map::Loc;
+
+type Names<'a> = BTreeSet<&'a str>;
+
+fn clusters(profile: &Profile) -> Names<'_> {
+    profile.cluster.iter().map(|c| c.name.as_str()).collect()
+}
+
+/// A `cluster` key must name one, and may be left out only where there is one.
+fn cluster(given: Option<&Loc<String>>, owner: &Loc<String>, known: &Names<'_>, found: &mut Findings<'_>) {
+    match given {
+        Some(name) => found.must_exist(name, "cluster", known),
+        None if known.len() > 1 => {
+            found.add(&owner.span(), format!("`{}` does not say which cluster it is for", **owner)).hint =
+                Some(format!("add `cluster = …`; there are {}", known.iter().copied().collect::<Vec<_>>().join(", ")));
+        }
+        None => {}
+    }
+}
+
+/// Deploys: one thing each, of things that exist, in an order that exists.
+pub(super) fn deploys(profile: &Profile, found: &mut Findings<'_>) {
+    let known = clusters(profile);
+    let manifests: Names<'_> = profile.manifest.iter().map(|m| m.name.as_str()).collect();
+    let charts: Names<'_> = profile.chart.iter().map(|c| c.name.as_str()).collect();
+    let names: Names<'_> = profile.deploy.iter().map(|d| d.name.as_str()).collect();
+    for deploy in &profile.deploy {
+        cluster(deploy.cluster.as_ref(), &deploy.name, &known, found);
+        if known.is_empty() {
+            found.add(&deploy.name.span(), format!("`{}` has no cluster to go to", *deploy.name));
+        }
+        let kinds = [deploy.manifest.is_some(), deploy.chart.is_some(), deploy.istio.is_some()];
+        if kinds.into_iter().filter(|k| *k).count() != 1 {
+            let text = format!("deploy `{}` needs exactly one of `manifest`, `chart` and `istio`", *deploy.name);
+            found.add(&deploy.name.span(), text);
+        }
+        if let Some(name) = &deploy.manifest {
+            found.must_exist(name, "manifest", &manifests);
+        }
+        if let Some(name) = &deploy.chart {
+            found.must_exist(name, "chart", &charts);
+        }
+        for name in &deploy.after {
+            found.must_exist(name, "deploy", &names);
+        }
+        for ready in deploy.ready.iter().filter(|r| !is_ready(r)) {
+            found.add(&ready.span(), format!("`{}` is nothing to wait for", **ready)).hint = Some(
+                "`deployment/NAME`, `statefulset/…`, `daemonset/…`, `job/…` (`*` for all of them), or `webhook`"
+                    .to_owned(),
+            );
+        }
+    }
+    cycles(&profile.deploy, found);
+    for chart in &profile.chart {
+        if let Some(name) = &chart.cluster {
+            found.must_exist(name, "cluster", &known);
+        }
+    }
+    for name in profile.manifest.iter().filter_map(|m| m.cluster.as_ref()) {
+        found.must_exist(name, "cluster", &known);
+    }
+}
+
+fn is_ready(text: &str) -> bool {
+    let kinds = ["deployment", "statefulset", "daemonset", "job", "pod", "crd"];
+    text == "webhook" || text.split_once('/').is_some_and(|(kind, name)| kinds.contains(&kind) && !name.is_empty())
+}
+
+/// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself.
+fn cycles(deploys: &[Deploy], found: &mut Findings<'_>) {
+    let mut waiting: BTreeMap<&str, (&Deploy, Names<'_>)> = BTreeMap::new();
+    let names: Names<'_> = deploys.iter().map(|d| d.name.as_str()).collect();
+    for deploy in deploys {
+        let after = deploy.after.iter().map(|a| a.as_str()).filter(|a| names.contains(a)).collect();
+        waiting.insert(deploy.name.as_str(), (deploy, after));
+    }
+    loop {
+        let free: Vec<&str> = waiting.iter().filter(|(_, (_, after))| after.is_empty()).map(|(n, _)| *n).collect();
+        if free.is_empty() {
+            break;
+        }
+        for name in free {
+            waiting.remove(name);
+            for (_, after) in waiting.values_mut() {
+                after.remove(name);
+            }
+        }
+    }
+    if let Some((deploy, _)) = waiting.values().next() {
+        let names = waiting.keys().copied().collect::<Vec<_>>().join(", ");
+        found.add(&deploy.name.span(), format!("these deploys wait for each other in a circle: {names}"));
+    }
+}
+
+/// Links: between two clusters that exist.
+pub(super) fn links(profile: &Profile, found: &mut Findings<'_>) {
+    let known = clusters(profile);
+    for link in &profile.link {
+        found.must_exist(&link.from, "cluster", &known);
+        found.must_exist(&link.to, "cluster", &known);
+        if *link.from == *link.to {
+            found.add(&link.to.span(), "a link leads from one cluster to another");
+        }
+    }
+}
+
+/// Checks: one thing each, with durations that are some.
+pub(super) fn checks(profile: &Profile, found: &mut Findings<'_>) {
+    let known = clusters(profile);
+    let deploys: Names<'_> = profile.deploy.iter().map(|d| d.name.as_str()).collect();
+    for check in &profile.check {
+        cluster(check.cluster.as_ref(), &check.name, &known, found);
+        if check.trace.is_some() == check.http.is_some() {
+            found.add(&check.name.span(), format!("check `{}` needs either `trace` or `http`", *check.name));
+        }
+        if let Some(trace) = &check.trace {
+            found.must_exist(&trace.via, "deploy", &deploys);
+        }
+        let durations = check.timeout.iter().chain(check.trace.iter().filter_map(|t| t.min_duration.as_ref()));
+        for text in durations.filter(|d| !is_duration(d)) {
+            found.add(&text.span(), format!("`{}` is not a duration", **text)).hint =
+                Some("a number and `ms`, `s` or `m`: `60s`".to_owned());
+        }
+    }
+}
+
+fn is_duration(text: &str) -> bool {
+    ["ms", "s", "m"].iter().any(|unit| text.strip_suffix(unit).is_some_and(|n| n.parse::<u32>().is_ok()))
+}
