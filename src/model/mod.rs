@@ -3,3 +3,4 @@
 pub mod image;
 pub mod lock;
 pub mod platform;
+pub mod url_policy;

@@ -17,6 +17,7 @@
 
 pub mod blob;
 pub mod error;
+pub mod image;
 pub mod partial;
 
 use std::collections::HashMap;
@@ -85,6 +86,14 @@ impl Store {
     /// Where the blob lies when it is there.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.blobs_dir().join(digest.hex())
+    }
+
+    /// A nameless file for bytes that are read once and forgotten (an index to be searched), on the store's own file system.
+    ///
+    /// # Errors
+    /// When it can not be made.
+    pub fn scratch(&self) -> Result<std::fs::File, StoreError> {
+        tempfile::tempfile_in(self.tmp_dir()).map_err(|e| StoreError::io(&self.tmp_dir(), "write in", e))
     }
 
     fn blobs_dir(&self) -> PathBuf {
