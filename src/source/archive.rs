@@ -56,12 +56,7 @@ pub fn entry_name(path: &std::path::Path) -> Option<String> {
 ///
 /// # Errors
 /// No such member (similar names are listed), a link, a damaged or monstrous archive, or one of another kind.
-pub fn extract_member(
-    store: &Store,
-    archive: &Digest,
-    what: &str,
-    wanted: &str,
-) -> Result<(Digest, u64), SourceError> {
+pub fn extract_member(store: &Store, archive: &Digest, what: &str, wanted: &str) -> Result<(Digest, u64), SourceError> {
     let bad = |why: String| SourceError::Archive { what: what.to_owned(), why };
     let damaged = |e: io::Error| bad(format!("damaged archive: {e}"));
     no_zip(store, archive, what)?;
@@ -104,7 +99,8 @@ fn no_zip(store: &Store, archive: &Digest, what: &str) -> Result<(), SourceError
     match head.as_slice() {
         b"PK\x03\x04" | b"PK\x05\x06" => Err(SourceError::Unsupported {
             what: format!("zip archive `{what}`"),
-            why: "its index stands at its end, so it can not be read as a stream; take a tar.gz if there is one".to_owned(),
+            why: "its index stands at its end, so it can not be read as a stream; take a tar.gz if there is one"
+                .to_owned(),
         }),
         _ => Ok(()),
     }

@@ -203,6 +203,11 @@ impl SourceError {
         }
     }
 
+    /// Whether another server may well have what this one failed to give. Wrong bytes are never papered over by asking on.
+    pub(super) fn ask_another(&self) -> bool {
+        matches!(self.kind(), ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Unreachable)
+    }
+
     /// What a person could do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

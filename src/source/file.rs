@@ -44,11 +44,12 @@ pub async fn resolve_file(net: &Net, store: &Arc<Store>, request: &FileRequest) 
     let label = label(request.kind, &request.name, request.platform);
     let (digest, size) = get(net, store, &request.url, &label, request.sha256, None).await?;
     let (url, wanted) = (request.url.clone(), request.member.clone());
+    let what = self::label(request.kind, &request.name, None);
     let program = (request.kind == FileKind::Tool || request.executable).then_some(request.platform).flatten();
     let look = move |store: &Store| {
         let member = wanted.map(|path| member(store, &digest, &url, path)).transpose()?;
         if let Some(platform) = program {
-            check_program(store, &member.as_ref().map_or(digest, |m| m.digest), &label, platform)?;
+            check_program(store, &member.as_ref().map_or(digest, |m| m.digest), &what, platform)?;
         }
         Ok(member)
     };
@@ -108,8 +109,7 @@ pub(super) async fn get(
         let asked = checked(&asked)?;
         let job = Download { url: &asked, key: url, label, expected, size, auth: None };
         match download(net, store, &job).await {
-            Err(SourceError::Store(e)) => return Err(e.into()),
-            Err(error) => failed = Some(failed.unwrap_or(error)),
+            Err(error) if error.ask_another() => failed = Some(failed.unwrap_or(error)),
             done => return done,
         }
     }
@@ -143,7 +143,7 @@ fn member(store: &Store, archive: &Digest, url: &str, path: String) -> Result<Lo
 }
 
 /// Whether the blob is a program for `platform`, by its header.
-fn check_program(store: &Store, digest: &Digest, label: &str, platform: Platform) -> Result<(), SourceError> {
+fn check_program(store: &Store, digest: &Digest, what: &str, platform: Platform) -> Result<(), SourceError> {
     let mut head = Vec::new();
     let failed = |source| SourceError::Io { path: store.blob_path(digest), source };
     store.open_blob(digest)?.take(exe::HEAD as u64).read_to_end(&mut head).map_err(failed)?;
@@ -152,13 +152,13 @@ fn check_program(store: &Store, digest: &Digest, label: &str, platform: Platform
         return Ok(());
     }
     let more = match program {
-        exe::Program::Other(what) if what.contains("archive") || what.contains(" file") => {
+        exe::Program::Other(it) if it.contains("archive") || it.contains(" file") => {
             "; name the program inside it with `member`"
         }
         _ => "",
     };
     let there = format!("it is {program}{more}");
-    Err(SourceError::Platform { what: label.to_owned(), wanted: platform.to_string(), there })
+    Err(SourceError::Platform { what: what.to_owned(), wanted: platform.to_string(), there })
 }
 
 #[cfg(test)]
@@ -172,14 +172,14 @@ mod tests {
         let store = Store::open(dir.path(), Access::Shared).unwrap();
         let check = |bytes: &[u8]| {
             let digest = store.put(bytes).unwrap();
-            check_program(&store, &digest, "tool kind linux/arm64", Platform::LinuxArm64).map_err(|e| e.to_string())
+            check_program(&store, &digest, "tool kind", Platform::LinuxArm64).map_err(|e| e.to_string())
         };
         assert!(check(b"#!/bin/sh\n").is_ok());
         let mut elf = vec![0; 64];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
         elf[18] = 62;
         let error = check(&elf).unwrap_err();
-        assert_eq!(error, "tool kind linux/arm64 is not for linux/arm64: it is a program for linux/amd64");
+        assert_eq!(error, "tool kind is not for linux/arm64: it is a program for linux/amd64");
         assert!(check(b"\x1f\x8b\x08").unwrap_err().contains("`member`"));
         assert!(check(b"<html>").unwrap_err().contains("HTML"));
     }

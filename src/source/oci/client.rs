@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, endpoints};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::source::http::{Download, download, get_small};
-use crate::source::{ErrorKind, Net, SourceError};
+use crate::source::{Net, SourceError};
 use crate::store::Store;
 use crate::store::image::MANIFEST_LIMIT;
 
@@ -110,10 +110,8 @@ async fn any<T, F: Future<Output = Result<T, SourceError>>>(
         let base = endpoint.base.clone();
         match ask(endpoint).await {
             Ok(found) => return Ok(found),
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Unreachable => asked.push((base, error)),
-                _ => return Err(error),
-            },
+            Err(error) if error.ask_another() => asked.push((base, error)),
+            Err(error) => return Err(error),
         }
     }
     Err(SourceError::Image { image: Box::new(image.clone()), what: what.to_owned(), by_digest, asked })
