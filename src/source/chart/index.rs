@@ -7,6 +7,9 @@ use std::io::Read;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+/// The most bytes of an index (the largest public ones have 30 MB).
+pub const LIMIT: u64 = 512 << 20;
+
 /// One version of a chart.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Entry {
@@ -25,9 +28,14 @@ pub struct Entry {
 /// # Errors
 /// What is wrong with the YAML, with line and column.
 pub fn versions_of(reader: impl Read, chart: &str) -> Result<Option<Vec<Entry>>, String> {
-    // The budget of the parser is made for untrusted small documents; aliases stay limited.
+    // The parser's own budget, made for small documents, with room for large ones; depth and aliases stay limited.
     let options = serde_saphyr::options! {
-        budget: None,
+        budget: serde_saphyr::budget! {
+            max_reader_input_bytes: Some(LIMIT as usize),
+            max_events: 1 << 28,
+            max_nodes: 1 << 28,
+            max_total_scalar_bytes: LIMIT as usize,
+        },
         with_snippet: false,
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::FirstWins,
     };
@@ -131,6 +139,8 @@ generated: \"2020-01-01T00:00:00Z\"
         for text in ["", "<html>\n", "a: 1\n", "entries: 3\n", "entries:\n  traefik: {"] {
             assert!(versions_of(text.as_bytes(), "traefik").is_err(), "{text}");
         }
+        let deep = format!("entries:\n  other: {}", "[".repeat(100_000));
+        assert!(versions_of(deep.as_bytes(), "x").is_err());
         assert_eq!(versions_of("entries:\n".as_bytes(), "x").unwrap(), None);
         assert_eq!(versions_of("entries: {}\n".as_bytes(), "x").unwrap(), None);
     }

@@ -21,9 +21,6 @@ const OCI_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// Media type of the layer that is the `.tgz`.
 const OCI_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
-/// The most bytes of an `index.yaml` (the largest public ones have 30 MB).
-const INDEX_LIMIT: u64 = 512 << 20;
-
 /// A chart a profile asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChartRequest {
@@ -145,6 +142,10 @@ async fn find_http(net: &Net, store: &Arc<Store>, request: &ChartRequest) -> Res
     let versions = versions.ok_or_else(|| bad(format!("no chart `{}` in this repository", request.chart)))?;
     let entry = pick(&versions, &request.version).map_err(|why| bad(format!("chart `{}`: {why}", request.chart)))?;
     let first = entry.urls.first().ok_or_else(|| bad(format!("chart `{}` has no URL", request.chart)))?;
+    if first.starts_with("oci://") {
+        // Some repositories moved their archives to a registry and kept the index.
+        return ask_registry(net, first, &entry.version).await;
+    }
     let tgz = base.join(first).map_err(|e| bad(format!("`{first}`: {e}")))?;
     let digest = entry.digest.as_deref().filter(|d| !d.is_empty());
     let digest = digest.map(|d| Digest::from_hex(d.strip_prefix("sha256:").unwrap_or(d))).transpose();
@@ -159,7 +160,7 @@ async fn find_http(net: &Net, store: &Arc<Store>, request: &ChartRequest) -> Res
 async fn get_index(net: &Net, store: &Arc<Store>, url: &str) -> Result<Scratch, SourceError> {
     let mut failed = None;
     for asked in net.options().mirrored(url) {
-        match get_scratch(net, store, &checked(&asked)?, url, INDEX_LIMIT).await {
+        match get_scratch(net, store, &checked(&asked)?, url, index::LIMIT).await {
             Err(error) if error.ask_another() => failed = Some(failed.unwrap_or(error)),
             done => return done,
         }
@@ -182,13 +183,18 @@ fn pick<'a>(versions: &'a [index::Entry], wanted: &str) -> Result<&'a index::Ent
     })
 }
 
+/// The chart in a registry: `repo` is what stands above the chart's own name.
 async fn find_oci(net: &Net, repo: &str, request: &ChartRequest) -> Result<Found, SourceError> {
     // Helm: `+` of a version is `_` in a tag, which may not hold `+`.
     let tag = request.version.replace('+', "_");
-    let url = format!("oci://{}/{}:{tag}", repo.trim_end_matches('/'), request.chart);
-    let image = image_ref(url.trim_start_matches("oci://"), &url)?;
-    let fetched = fetch_manifest(net, &image, &tag, None).await?;
-    let bad = |why: String| SourceError::Archive { what: url.clone(), why };
+    ask_registry(net, &format!("oci://{}/{}:{tag}", repo.trim_end_matches('/'), request.chart), &request.version).await
+}
+
+/// What the chart `url` (`oci://host/repository:tag`) is, by its manifest.
+async fn ask_registry(net: &Net, url: &str, version: &str) -> Result<Found, SourceError> {
+    let image = image_ref(url.trim_start_matches("oci://"), url)?;
+    let fetched = fetch_manifest(net, &image, &image.wanted(), image.digest.as_ref()).await?;
+    let bad = |why: String| SourceError::Archive { what: url.to_owned(), why };
     let manifest: Manifest = serde_json::from_slice(&fetched.bytes).map_err(|e| bad(format!("no manifest: {e}")))?;
     if manifest.config.media_type != OCI_CONFIG {
         return Err(bad(format!("its configuration is `{}`: this is no Helm chart", manifest.config.media_type)));
@@ -199,7 +205,7 @@ async fn find_oci(net: &Net, repo: &str, request: &ChartRequest) -> Result<Found
         .find(|layer| layer.media_type == OCI_LAYER)
         .ok_or_else(|| bad(format!("it has no layer of type `{OCI_LAYER}`")))?;
     let (digest, size) = (Some(layer.digest), Some(layer.size));
-    Ok(Found { url: url.clone(), version: request.version.clone(), digest, size })
+    Ok(Found { url: url.to_owned(), version: version.to_owned(), digest, size })
 }
 
 fn image_ref(text: &str, url: &str) -> Result<ImageRef, SourceError> {
