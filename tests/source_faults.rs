@@ -80,8 +80,7 @@ async fn case_with(
     let got = got.map(|(digest, size)| {
         assert_eq!(digest, Digest::of(&all));
         assert_eq!(store.read_blob(&digest, size).unwrap(), all);
-        let left: Vec<_> =
-            std::fs::read_dir(dir.path().join("tmp")).unwrap().flatten().map(|e| e.file_name()).collect();
+        let left: Vec<_> = fs_err::read_dir(dir.path().join("tmp")).unwrap().flatten().map(|e| e.file_name()).collect();
         assert!(left.is_empty(), "{left:?}");
         size
     });
@@ -155,7 +154,7 @@ async fn a_whole_part_needs_no_request() {
     let all = content();
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    std::fs::write(dir.path().join("tmp").join(format!("{}.part", Digest::of(&all).hex())), &all).unwrap();
+    fs_err::write(dir.path().join("tmp").join(format!("{}.part", Digest::of(&all).hex())), &all).unwrap();
     get(&net(NetOptions { offline: true, ..quick() }), &store, "http://127.0.0.1:1/x", Known::All, &all).await.unwrap();
 }
 
@@ -167,7 +166,7 @@ async fn a_spoilt_part_is_fetched_again_from_the_start() {
         let server = Fault::start(move |hit| good(hit, &body)).await;
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
-        std::fs::write(dir.path().join("tmp").join(format!("{}.part", Digest::of(&all).hex())), [9; 1000]).unwrap();
+        fs_err::write(dir.path().join("tmp").join(format!("{}.part", Digest::of(&all).hex())), [9; 1000]).unwrap();
         get(&net(quick()), &store, &server.url("/x"), known, &all).await.unwrap();
         let from: Vec<_> = server.hits().iter().map(Hit::from).collect();
         assert_eq!(from, [Some(1000), None]);

@@ -7,6 +7,7 @@
 //! | `sink` | where a body goes: a part in the store, a scratch file, memory |
 //! | `transfer` | a whole body into a sink: tries, `Range`, caps |
 //! | `download` | a body into the store |
+//! | `whole` | a body into memory or a nameless file |
 
 mod date;
 mod download;
@@ -14,8 +15,9 @@ mod retry;
 mod send;
 mod sink;
 mod transfer;
+mod whole;
 
 pub use download::{Download, download};
-pub use transfer::{Scratch, Small, get_scratch, get_small};
+pub use whole::{Scratch, Small, get_scratch, get_small};
 
-pub(super) use transfer::post_form;
+pub(super) use whole::post_form;

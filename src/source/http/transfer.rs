@@ -9,10 +9,9 @@ use url::Url;
 
 use super::retry::Tries;
 use super::send::{self, Call, Failure, Trouble, shown};
-use super::sink::{ScratchSink, Sink};
+use super::sink::Sink;
 use crate::base::report::Task;
 use crate::source::{Net, SourceError};
-use crate::store::Store;
 
 /// What to get.
 #[derive(Clone)]
@@ -42,64 +41,6 @@ impl<'a> Get<'a> {
     fn cap(&self) -> u64 {
         self.size.unwrap_or(self.limit)
     }
-}
-
-/// A small body in memory.
-#[derive(Debug)]
-pub struct Small {
-    /// Headers of the final response.
-    pub headers: HeaderMap,
-    /// The body.
-    pub bytes: Vec<u8>,
-}
-
-/// A larger body in a nameless file, rewound.
-#[derive(Debug)]
-pub struct Scratch {
-    /// The file.
-    pub file: std::fs::File,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
-/// Gets a body of at most `limit` bytes into memory.
-///
-/// # Errors
-/// Whatever keeps the whole body from arriving; see [`SourceError`].
-pub async fn get_small(
-    net: &Net,
-    url: &Url,
-    accept: Option<&'static str>,
-    limit: u64,
-    auth: Option<&HeaderValue>,
-) -> Result<Small, SourceError> {
-    small(net, &Get { accept, auth, ..Get::new(url, limit) }).await
-}
-
-/// Posts a form (a token request) and gives the answer.
-///
-/// # Errors
-/// As [`get_small`].
-pub async fn post_form(net: &Net, url: &Url, form: &str, limit: u64) -> Result<Small, SourceError> {
-    small(net, &Get { form: Some(form), ..Get::new(url, limit) }).await
-}
-
-async fn small(net: &Net, get: &Get<'_>) -> Result<Small, SourceError> {
-    let mut bytes = Vec::new();
-    let received = transfer(net, get, &mut bytes, &mut Progress::silent()).await?;
-    Ok(Small { headers: received.headers, bytes })
-}
-
-/// Gets a body of at most `limit` bytes into a nameless file beside the store's parts.
-///
-/// # Errors
-/// As [`get_small`]; and when the file can not be written.
-pub async fn get_scratch(net: &Net, store: &Store, url: &Url, label: &str, limit: u64) -> Result<Scratch, SourceError> {
-    let mut sink = ScratchSink::new(store)?;
-    let task = Task::begin(net.reporter(), label, None);
-    transfer(net, &Get::new(url, limit), &mut sink, &mut Progress::new(task)).await?;
-    let size = sink.len();
-    Ok(Scratch { file: sink.rewound()?, size })
 }
 
 /// A body that arrived whole.
@@ -225,7 +166,7 @@ fn headers(get: &Get<'_>, sink: &impl Sink) -> HeaderMap {
 /// `None` when all is there already.
 fn start(get: &Get<'_>, sink: &mut impl Sink, response: &Response) -> Result<Option<Option<u64>>, Failure> {
     match response.status() {
-        StatusCode::RANGE_NOT_SATISFIABLE => return past_the_end(sink, response).map(|()| None),
+        StatusCode::RANGE_NOT_SATISFIABLE => past_the_end(sink, response).map(|()| None),
         StatusCode::PARTIAL_CONTENT => continued(get, sink, response).map(Some),
         _ => {
             if sink.len() > 0 {
