@@ -214,14 +214,10 @@ impl SourceError {
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
             Self::Unauthorized { url, .. } => Some(format!("log in first: docker login {}", host(url))),
-            Self::Unreachable { why, .. } if why.contains("ertificate") => {
-                Some("a certificate authority of your own can be given with --ca FILE".to_owned())
-            }
-            Self::Unreachable { url, .. } => Some(format!(
-                "is the network up? A mirror can be given: --mirror {}=http://127.0.0.1:8081/{}",
-                origin(url),
-                host(url)
-            )),
+            Self::Unreachable { url, why, .. } => tls_hint(url, why).or_else(|| {
+                let (origin, host) = (origin(url), host(url));
+                Some(format!("is the network up? A mirror can be given: --mirror {origin}=http://127.0.0.1:8081/{host}"))
+            }),
             Self::Offline { .. } => Some("run `labimg fetch` once with a network".to_owned()),
             Self::Mismatch { .. } | Self::Size { .. } => Some(
                 "the file was replaced upstream or altered on the way; if the change is wanted: labimg lock --update NAME"
@@ -240,13 +236,26 @@ fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]
             Some(format!("the lock names bytes that {who} no longer serves; labimg lock --update {}", image.tagged()))
         }
         ErrorKind::Unreachable => {
-            Some(format!("is the network up? A mirror can be given: --mirror {}=http://127.0.0.1:5000", image.registry))
-                .filter(|_| !matches!(error, SourceError::Unreachable { why, .. } if why.contains("ertificate")))
-                .or_else(|| error.hint())
+            let tls = match error {
+                SourceError::Unreachable { url, why, .. } => tls_hint(url, why),
+                _ => None,
+            };
+            let mirror = || {
+                format!("is the network up? A mirror can be given: --mirror {}=http://127.0.0.1:5000", image.registry)
+            };
+            Some(tls.unwrap_or_else(mirror))
         }
         ErrorKind::Unauthorized if image.registry == "docker.io" => Some("log in first: docker login".to_owned()),
         _ => error.hint(),
     }
+}
+
+/// What helps where TLS itself failed.
+fn tls_hint(url: &str, why: &str) -> Option<String> {
+    if why.contains("speak TLS") {
+        return Some(format!("plain HTTP must be asked for: --plain-http {}", host(url)));
+    }
+    why.contains("certificate").then(|| "a certificate authority of your own can be given with --ca FILE".to_owned())
 }
 
 /// The failure among those of several endpoints that says most: one that had a say before one that did not have it.

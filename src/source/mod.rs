@@ -15,6 +15,7 @@ pub mod options;
 
 mod archive;
 mod net;
+mod tls;
 
 pub use error::{ErrorKind, SourceError};
 pub use net::Net;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use reqwest::{Certificate, Client, NoProxy, Proxy};
+use reqwest::{Client, NoProxy, Proxy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
@@ -89,18 +89,14 @@ impl Net {
 }
 
 fn build(options: &NetOptions) -> Result<Client, String> {
-    let mut extra = Vec::new();
-    for path in &options.ca_files {
-        let pem = fs_err::read(path).map_err(|e| format!("can not read CA file: {e}"))?;
-        let certs = Certificate::from_pem_bundle(&pem).map_err(|_| format!("`{}` is not PEM", path.display()))?;
-        if certs.is_empty() {
-            return Err(format!("`{}` holds no certificate", path.display()));
-        }
-        extra.extend(certs);
+    let told = |e: reqwest::Error| chain(&e);
+    if !options.ca_files.is_empty() {
+        let tls = super::tls::trusting(&options.ca_files)?;
+        return configured(options)?.tls_backend_preconfigured(tls).build().map_err(told);
     }
-    let merged = configured(options)?.tls_certs_merge(extra.clone()).build();
-    // A machine without CA files: plain HTTP and the given authorities still work.
-    merged.or_else(|_| configured(options)?.tls_certs_only(extra).build().map_err(|e| chain(&e)))
+    // A machine without CA files: plain HTTP works all the same.
+    let usual = configured(options)?.build();
+    usual.or_else(|_| configured(options)?.tls_certs_only([]).build().map_err(told))
 }
 
 fn configured(options: &NetOptions) -> Result<reqwest::ClientBuilder, String> {
@@ -126,16 +122,19 @@ fn configured(options: &NetOptions) -> Result<reqwest::ClientBuilder, String> {
     Ok(builder)
 }
 
-/// An error with its causes on one line, each said once.
+/// What an error and its causes say, each once; words that only name a layer of the client are left out.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+    const LAYERS: &[&str] =
+        &["error sending request", "request or response body error", "error decoding response body"];
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let layer = LAYERS.contains(&text.as_str()) || text.starts_with("client error (");
+        if !layer && !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
         }
-        cause = inner.source();
+        next = error.source();
     }
-    text
+    if said.is_empty() { error.to_string() } else { said.join(": ") }
 }

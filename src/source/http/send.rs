@@ -130,11 +130,12 @@ async fn once(net: &Net, url: &Url, call: &Call<'_>, auth: Option<&HeaderValue>)
     }
 }
 
-/// A bad certificate stays bad; everything else about a connection may pass.
+/// A bad certificate and a server that speaks no TLS stay so; everything else about a connection may pass.
 fn connection_failure(url: &Url, error: reqwest::Error) -> Failure {
     let timeout = error.is_timeout();
     let why = if timeout { "connecting took too long".to_owned() } else { chain(&error.without_url()) };
-    if why.contains("certificate") || why.contains("Certificate") {
+    let why = if why.contains("InvalidContentType") { format!("it does not speak TLS ({why})") } else { why };
+    if why.contains("certificate") || why.contains("speak TLS") {
         return SourceError::Unreachable { url: shown(url), tries: 1, why }.into();
     }
     Trouble::connection(why)
