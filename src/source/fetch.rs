@@ -67,7 +67,8 @@ pub async fn fetch_lock(net: &Net, store: &Arc<Store>, lock: &Lock) -> Result<Fe
         let (net, store) = (net.clone(), store.clone());
         async move { bring(&net, &store, want).await }
     });
-    all(net.options().jobs, work).await?;
+    // Twice as many tasks as requests: while some wait for their bytes to be on disk, others use the network.
+    all(2 * net.options().jobs, work).await?;
     Ok(Fetched { blobs, bytes, already })
 }
 

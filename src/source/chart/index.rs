@@ -144,22 +144,4 @@ generated: \"2020-01-01T00:00:00Z\"
         assert_eq!(versions_of("entries:\n".as_bytes(), "x").unwrap(), None);
         assert_eq!(versions_of("entries: {}\n".as_bytes(), "x").unwrap(), None);
     }
-
-    #[test]
-    #[ignore = "slow without optimisation; run by hand"]
-    fn thirty_megabytes_are_fine() {
-        let mut text = String::from("apiVersion: v1\nentries:\n");
-        for chart in 0..1000 {
-            text += &format!("  chart-{chart}:\n");
-            for version in 0..100 {
-                text += &format!(
-                    "  - apiVersion: v2\n    appVersion: 1.2.3\n    created: \"2020-01-01T00:00:00Z\"\n    description: A chart for tests, with words\n    digest: {version:064x}\n    name: chart-{chart}\n    urls:\n    - https://example.org/charts/chart-{chart}-1.{version}.0.tgz\n    version: 1.{version}.0\n"
-                );
-            }
-        }
-        let start = std::time::Instant::now();
-        let found = versions_of(text.as_bytes(), "chart-999").unwrap().unwrap();
-        assert_eq!(found.len(), 100);
-        panic!("{} bytes in {:?}", text.len(), start.elapsed());
-    }
 }

@@ -7,7 +7,6 @@ use url::Url;
 
 use super::transfer::{Get, Progress, transfer};
 use crate::base::digest::Digest;
-use crate::base::report::Task;
 use crate::source::{Net, SourceError};
 use crate::store::{Claim, Partial, PartialKey, Store, StoreError};
 
@@ -77,8 +76,7 @@ fn present(store: &Store, job: &Download<'_>, digest: Digest, size: u64) -> Resu
 async fn fill(net: &Net, job: &Download<'_>, mut partial: Partial) -> Result<(Partial, bool), SourceError> {
     let get =
         Get { auth: job.auth, size: job.size, checked: job.expected.is_some(), ..Get::new(job.url, UNKNOWN_LIMIT) };
-    let mut progress = Progress::new(Task::begin(net.reporter(), job.label, job.size));
-    progress.at(partial.len(), true);
+    let mut progress = Progress::new(net.reporter(), job.label, job.size);
     let received = transfer(net, &get, &mut partial, &mut progress).await?;
     Ok((partial, received.joined))
 }

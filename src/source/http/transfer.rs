@@ -10,7 +10,7 @@ use url::Url;
 use super::retry::Tries;
 use super::send::{self, Call, Failure, Trouble, shown};
 use super::sink::Sink;
-use crate::base::report::Task;
+use crate::base::report::{Reporter, Task};
 use crate::source::{Net, SourceError};
 
 /// What to get.
@@ -51,10 +51,19 @@ pub struct Received {
     pub joined: bool,
 }
 
-/// Tells of bytes in large steps, and never twice of those that had to be fetched again.
+/// Tells of bytes in large steps, and never twice of those that had to be fetched again. The task starts with the first
+/// request, so that what waits for its turn has no row.
 pub struct Progress<'a> {
+    row: Option<Row<'a>>,
     task: Option<Task<'a>>,
     told: u64,
+}
+
+/// What the task will be called.
+struct Row<'a> {
+    reporter: &'a dyn Reporter,
+    label: &'a str,
+    size: Option<u64>,
 }
 
 /// From this size on a body of known digest gets its validator kept too.
@@ -64,18 +73,26 @@ const VALIDATED: u64 = 1 << 20;
 const STEP: u64 = 256 * 1024;
 
 impl<'a> Progress<'a> {
-    /// Progress of `task`.
-    pub fn new(task: Task<'a>) -> Self {
-        Self { task: Some(task), told: 0 }
+    /// Progress of a task on `reporter`, called `label`, of `size` bytes where that is known.
+    pub fn new(reporter: &'a dyn Reporter, label: &'a str, size: Option<u64>) -> Self {
+        Self { row: Some(Row { reporter, label, size }), task: None, told: 0 }
     }
 
     /// Progress nobody hears of.
     pub fn silent() -> Self {
-        Self { task: None, told: 0 }
+        Self { row: None, task: None, told: 0 }
+    }
+
+    /// A request starts; `len` bytes are there already.
+    fn start(&mut self, len: u64) {
+        if let Some(Row { reporter, label, size }) = self.row.take() {
+            self.task = Some(Task::begin(reporter, label, size));
+        }
+        self.at(len, true);
     }
 
     /// `len` bytes are there.
-    pub fn at(&mut self, len: u64, last: bool) {
+    fn at(&mut self, len: u64, last: bool) {
         let new = len.saturating_sub(self.told);
         if new > 0 && (last || new >= STEP) {
             if let Some(task) = &self.task {
@@ -131,6 +148,7 @@ async fn attempt(
     progress: &mut Progress<'_>,
 ) -> Result<HeaderMap, Failure> {
     let _permit = net.permit(get.url).await?;
+    progress.start(sink.len());
     let call = Call { url: get.url, headers: headers(get, sink), auth: get.auth, form: get.form };
     let response = send::send(net, &call).await?;
     let Some(total) = start(get, sink, &response)? else {

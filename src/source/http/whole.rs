@@ -5,7 +5,6 @@ use url::Url;
 
 use super::sink::{ScratchSink, Sink};
 use super::transfer::{Get, Progress, transfer};
-use crate::base::report::Task;
 use crate::source::{Net, SourceError};
 use crate::store::Store;
 
@@ -61,8 +60,8 @@ async fn small(net: &Net, get: &Get<'_>) -> Result<Small, SourceError> {
 /// As [`get_small`]; and when the file can not be written.
 pub async fn get_scratch(net: &Net, store: &Store, url: &Url, label: &str, limit: u64) -> Result<Scratch, SourceError> {
     let mut sink = ScratchSink::new(store)?;
-    let task = Task::begin(net.reporter(), label, None);
-    transfer(net, &Get::new(url, limit), &mut sink, &mut Progress::new(task)).await?;
+    let mut progress = Progress::new(net.reporter(), label, None);
+    transfer(net, &Get::new(url, limit), &mut sink, &mut progress).await?;
     let size = sink.len();
     Ok(Scratch { file: sink.rewound()?, size })
 }
