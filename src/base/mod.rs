@@ -1,7 +1,9 @@
 //! Base layer: bytes, files, digests, progress. Knows no word of labimg's domain.
 
 pub mod atomic;
+pub mod base64;
 pub mod codec;
 pub mod digest;
+pub mod exe;
 pub mod flock;
 pub mod report;

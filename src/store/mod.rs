@@ -19,6 +19,7 @@ pub mod blob;
 pub mod check;
 pub mod error;
 pub mod gc;
+pub mod image;
 pub mod partial;
 pub mod root;
 
@@ -88,6 +89,14 @@ impl Store {
     /// Where the blob lies when it is there.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.blobs_dir().join(digest.hex())
+    }
+
+    /// A nameless file for bytes that are read once and forgotten (an index to be searched), on the store's own file system.
+    ///
+    /// # Errors
+    /// When it can not be made.
+    pub fn scratch(&self) -> Result<std::fs::File, StoreError> {
+        tempfile::tempfile_in(self.tmp_dir()).map_err(|e| StoreError::io(&self.tmp_dir(), "write in", e))
     }
 
     fn blobs_dir(&self) -> PathBuf {

@@ -168,7 +168,7 @@ fn url(text: &Loc<String>, found: &mut Findings<'_>) {
     let plain = text.replace(['{', '}'], "");
     let Err(error) = check_url(&plain) else { return };
     let diagnostic = found.add(&text.span(), error.to_string());
-    if let (UrlError::UserInfo(_) | UrlError::Signed(..), Some(at)) = (&error, &mut diagnostic.at) {
+    if let (UrlError::UserInfo { .. } | UrlError::Signed { .. }, Some(at)) = (&error, &mut diagnostic.at) {
         // The line holds a secret: it must not reach a terminal that is shared, or a CI's log.
         at.text = " ".repeat(at.column - 1) + "(not shown)";
     }

@@ -1,0 +1,330 @@
+//! What can go wrong with the network, and what a person can do about it.
+
+use std::path::PathBuf;
+
+use crate::base::digest::Digest;
+use crate::model::image::ImageRef;
+use crate::store::StoreError;
+
+/// A failure of a source. URLs in it never carry user info or a query.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The peer does not have it (404 or 410).
+    #[error("`{url}` is not there{}", and_says(.said))]
+    NotFound {
+        /// What was asked for.
+        url: String,
+        /// What the peer said beside the status.
+        said: String,
+    },
+    /// The peer wants other credentials, or none will do (401, 403).
+    #[error("`{url}`: not allowed (status {status}){}", and_says(.said))]
+    Unauthorized {
+        /// What was asked for.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// What the peer said beside the status.
+        said: String,
+        /// Its `WWW-Authenticate` headers.
+        challenges: Vec<String>,
+    },
+    /// Other bytes than they must be.
+    #[error("`{url}` has digest {found}, not {expected}")]
+    Mismatch {
+        /// Where the bytes came from.
+        url: String,
+        /// The digest they must have.
+        expected: Digest,
+        /// The digest they have.
+        found: Digest,
+    },
+    /// Another size than it must have, so the bytes are other ones too.
+    #[error("`{url}` has {found} bytes, not {expected}")]
+    Size {
+        /// Where the bytes came from.
+        url: String,
+        /// The size it must have.
+        expected: u64,
+        /// The size the peer claims.
+        found: u64,
+    },
+    /// More bytes than it must have, or than we take.
+    #[error("`{url}` sends more than {limit} bytes")]
+    TooLarge {
+        /// Where the bytes come from.
+        url: String,
+        /// The size it must have, or the most we take.
+        limit: u64,
+    },
+    /// No answer, or never a whole one.
+    #[error("can not get `{url}`: {why} (tried {tries} time{})", if *.tries == 1 { "" } else { "s" })]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// How often.
+        tries: u32,
+        /// What happened the last time.
+        why: String,
+    },
+    /// Any other status.
+    #[error("`{url}`: status {status}{}{}", and_says(.said), how_often(*.tries))]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// How often.
+        tries: u32,
+        /// What the peer said beside the status.
+        said: String,
+    },
+    /// A redirect that leads nowhere or where we do not go.
+    #[error("`{url}` redirects {why}")]
+    Redirect {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with where it leads.
+        why: String,
+    },
+    /// A network is needed and not to be used.
+    #[error("`{url}` is not in the store, and labimg works offline")]
+    Offline {
+        /// What would have been asked for.
+        url: String,
+    },
+    /// Something labimg does not handle, with the reason.
+    #[error("{what} is not supported: {why}")]
+    Unsupported {
+        /// What it is.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// An archive, chart or index that is not as it must be.
+    #[error("`{what}`: {why}")]
+    Archive {
+        /// The archive.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There, but not for the platform asked for.
+    #[error("{what} is not for {wanted}: {there}")]
+    Platform {
+        /// The image or program.
+        what: String,
+        /// The platforms asked for that are missing.
+        wanted: String,
+        /// What is there instead.
+        there: String,
+    },
+    /// An answer that makes no sense.
+    #[error("`{url}` gives no {what}: {why}")]
+    Answer {
+        /// What was asked for.
+        url: String,
+        /// What it should have been.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// None of an image's registries has it.
+    #[error("can not get {what} of {image}: {}", joined(.asked))]
+    Image {
+        /// The image.
+        image: Box<ImageRef>,
+        /// What of it.
+        what: String,
+        /// Whether it was asked for by a digest, which nobody can move.
+        by_digest: bool,
+        /// Each registry or mirror asked, and what became of it.
+        asked: Vec<(String, SourceError)>,
+    },
+    /// A setting that makes no sense (a mirror, a proxy, a CA file), or a credential that can not be read.
+    #[error("{what}: {why}")]
+    Setting {
+        /// The setting or file.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file of ours that can not be read.
+    #[error("can not read `{path}`: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of ours died: a bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// What sort of failure it is: what a caller may want to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Nobody has it.
+    NotFound,
+    /// Credentials.
+    Unauthorized,
+    /// Other bytes than the lock, the profile or the registry says. The CLI's exit code 4.
+    Mismatch,
+    /// No network, no peer, or a broken one.
+    Unreachable,
+    /// A network is needed and not to be used.
+    Offline,
+    /// The thing itself is not what labimg can use.
+    Content,
+    /// The store, the machine, the settings.
+    Local,
+    /// A bug.
+    Internal,
+}
+
+impl SourceError {
+    /// What sort of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::Mismatch { .. } | Self::Size { .. } | Self::Store(StoreError::Mismatch { .. }) => ErrorKind::Mismatch,
+            Self::TooLarge { .. } | Self::Answer { .. } => ErrorKind::Content,
+            Self::Unreachable { .. } | Self::Status { .. } | Self::Redirect { .. } => ErrorKind::Unreachable,
+            Self::Offline { .. } => ErrorKind::Offline,
+            Self::Unsupported { .. } | Self::Archive { .. } | Self::Platform { .. } => ErrorKind::Content,
+            Self::Image { asked, .. } => telling(asked).map_or(ErrorKind::NotFound, Self::kind),
+            Self::Setting { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Local,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether another server may well have what this one failed to give. Wrong bytes are never papered over by asking on.
+    pub(super) fn ask_another(&self) -> bool {
+        matches!(self.kind(), ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Unreachable)
+    }
+
+    /// What a person could do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
+            Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
+            Self::Unauthorized { url, .. } => Some(format!("log in first: docker login {}", host(url))),
+            Self::Unreachable { url, why, .. } => tls_hint(url, why).or_else(|| {
+                let (origin, host) = (origin(url), host(url));
+                Some(format!("is the network up? A mirror can be given: --mirror {origin}=http://127.0.0.1:8081/{host}"))
+            }),
+            Self::Offline { .. } => Some("run `labimg fetch` once with a network".to_owned()),
+            Self::Mismatch { .. } | Self::Size { .. } => Some(
+                "the file was replaced upstream or altered on the way; if the change is wanted: labimg lock --update NAME"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]) -> Option<String> {
+    let error = telling(asked)?;
+    match error.kind() {
+        ErrorKind::NotFound if by_digest => {
+            let who = asked.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>().join(" and ");
+            Some(format!("the lock names bytes that {who} no longer serves; labimg lock --update {}", image.tagged()))
+        }
+        ErrorKind::Unreachable => {
+            let tls = match error {
+                SourceError::Unreachable { url, why, .. } => tls_hint(url, why),
+                _ => None,
+            };
+            let mirror = || {
+                format!("is the network up? A mirror can be given: --mirror {}=http://127.0.0.1:5000", image.registry)
+            };
+            Some(tls.unwrap_or_else(mirror))
+        }
+        ErrorKind::Unauthorized if image.registry == "docker.io" => Some("log in first: docker login".to_owned()),
+        _ => error.hint(),
+    }
+}
+
+/// What helps where TLS itself failed.
+fn tls_hint(url: &str, why: &str) -> Option<String> {
+    if why.contains("speak TLS") {
+        return Some(format!("plain HTTP must be asked for: --plain-http {}", host(url)));
+    }
+    why.contains("certificate").then(|| "a certificate authority of your own can be given with --ca FILE".to_owned())
+}
+
+/// The failure among those of several endpoints that says most: one that had a say before one that did not have it.
+fn telling(asked: &[(String, SourceError)]) -> Option<&SourceError> {
+    let rank = |e: &SourceError| match e.kind() {
+        ErrorKind::Mismatch => 0,
+        ErrorKind::Unauthorized => 1,
+        ErrorKind::Unreachable => 2,
+        ErrorKind::NotFound => 4,
+        _ => 3,
+    };
+    asked.iter().map(|(_, error)| error).min_by_key(|error| rank(error))
+}
+
+fn joined(asked: &[(String, SourceError)]) -> String {
+    asked.iter().map(|(_, error)| error.to_string()).collect::<Vec<_>>().join("; ")
+}
+
+fn and_says(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(", it says: {text}") }
+}
+
+fn how_often(tries: u32) -> String {
+    if tries > 1 { format!(" (tried {tries} times)") } else { String::new() }
+}
+
+fn origin(url: &str) -> String {
+    let after = url.find("://").map_or(0, |at| at + 3);
+    let end = url[after..].find('/').map_or(url.len(), |at| after + at);
+    url[..end].to_owned()
+}
+
+fn host(url: &str) -> String {
+    let origin = origin(url);
+    origin.split_once("://").map_or(origin.clone(), |(_, host)| host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gone(url: &str) -> SourceError {
+        SourceError::NotFound { url: url.to_owned(), said: "MANIFEST_UNKNOWN".to_owned() }
+    }
+
+    fn image(by_digest: bool, error: SourceError) -> SourceError {
+        SourceError::Image {
+            image: Box::new("x/y:1".parse().unwrap()),
+            what: "the manifest".to_owned(),
+            by_digest,
+            asked: vec![("http://127.0.0.1:5000".to_owned(), error)],
+        }
+    }
+
+    #[test]
+    fn a_vanished_digest_says_which_mirror_lacks_it() {
+        let error = image(true, gone("http://127.0.0.1:5000/v2/x/y/manifests/sha256:00"));
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("http://127.0.0.1:5000 no longer serves"), "{hint}");
+        assert!(hint.ends_with("labimg lock --update docker.io/x/y:1"), "{hint}");
+    }
+
+    #[test]
+    fn an_unreachable_registry_gets_a_mirror_hint() {
+        let why = "connection refused".to_owned();
+        let error =
+            image(false, SourceError::Unreachable { url: "https://registry-1.docker.io/v2".into(), tries: 5, why });
+        assert!(error.hint().unwrap().contains("--mirror docker.io="), "{:?}", error.hint());
+        assert!(error.to_string().contains("(tried 5 times)"), "{error}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Everything a lock names, into the store: manifests first, then all else as one list, largest first.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::chart::fetch_chart;
+use super::file::fetch_file;
+use super::oci::{fetch_blob, fetch_image_manifests};
+use super::{Net, SourceError};
+use crate::base::digest::Digest;
+use crate::model::image::ImageRef;
+use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage};
+use crate::store::image::image_blobs;
+use crate::store::{Store, StoreError};
+
+/// What a fetch did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Blobs brought.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that were there already.
+    pub already: usize,
+}
+
+/// The first thing of a lock that a store lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What it belongs to, for people.
+    pub what: String,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// Something to bring, and where from.
+enum Want {
+    Blob { images: Vec<Arc<ImageRef>>, digest: Digest, size: u64 },
+    Chart(Arc<LockedChart>),
+    File(Arc<LockedFile>),
+}
+
+/// Brings everything that `lock` names and the store lacks; files beside the profile are not a network's business.
+/// The first error ends the rest, whose parts stay to be resumed.
+///
+/// # Errors
+/// Whatever one of them fails with.
+pub async fn fetch_lock(net: &Net, store: &Arc<Store>, lock: &Lock) -> Result<Fetched, SourceError> {
+    let lacking: Vec<LockedImage> = lock.images.iter().filter(|i| !has_manifests(store, i)).cloned().collect();
+    let manifests = lacking.into_iter().map(|image| {
+        let (net, store) = (net.clone(), store.clone());
+        async move { fetch_image_manifests(&net, &store, &image).await }
+    });
+    all(net.options().jobs, manifests).await?;
+
+    let (wants, already) = list(store, lock)?;
+    let bytes = wants.iter().map(Want::size).sum();
+    if !wants.is_empty() {
+        net.reporter().phase("fetch", Some(bytes));
+    }
+    let blobs = wants.len();
+    let work = wants.into_iter().map(|want| {
+        let (net, store) = (net.clone(), store.clone());
+        async move { bring(&net, &store, want).await }
+    });
+    // Twice as many tasks as requests: while some wait for their bytes to be on disk, others use the network.
+    all(2 * net.options().jobs, work).await?;
+    Ok(Fetched { blobs, bytes, already })
+}
+
+/// The first thing that `lock` names and the store lacks; no network is used. Sizes are compared, bytes are not hashed
+/// (but for manifests, which are read).
+///
+/// # Errors
+/// A manifest in the store that is damaged.
+pub fn missing(store: &Store, lock: &Lock) -> Result<Option<Missing>, SourceError> {
+    for image in &lock.images {
+        let what = || format!("image {}", image.reference);
+        let lacks = |(digest, size): &(Digest, u64)| !store.has(digest, *size);
+        if let Some((digest, _)) = manifests(image).find(lacks) {
+            return Ok(Some(Missing { what: what(), digest }));
+        }
+        let blobs = image_blobs(store, image)?;
+        if let Some(blob) = blobs.iter().find(|blob| !store.has(&blob.digest, blob.size)) {
+            return Ok(Some(Missing { what: what(), digest: blob.digest }));
+        }
+    }
+    let charts = lock.charts.iter().map(|c| (format!("chart {}", c.name), (c.digest, c.size)));
+    let files = lock.files.iter().map(|f| (format!("{} {}", f.kind.as_str(), f.name), f.content()));
+    let found = charts.chain(files).find(|(_, (digest, size))| !store.has(digest, *size));
+    Ok(found.map(|(what, (digest, _))| Missing { what, digest }))
+}
+
+fn manifests(image: &LockedImage) -> impl Iterator<Item = (Digest, u64)> {
+    std::iter::once((image.digest, image.size)).chain(image.platforms.values().map(|m| (m.digest, m.size)))
+}
+
+fn has_manifests(store: &Store, image: &LockedImage) -> bool {
+    manifests(image).all(|(digest, size)| store.has(&digest, size))
+}
+
+impl Want {
+    /// Bytes to be brought.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Blob { size, .. } => *size,
+            Self::Chart(chart) => chart.size,
+            Self::File(file) => file.size,
+        }
+    }
+}
+
+/// What is to be brought, each digest once, largest first; and how many blobs are there already.
+fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), StoreError> {
+    let mut wants: BTreeMap<Digest, Want> = BTreeMap::new();
+    let mut there = std::collections::BTreeSet::new();
+    for image in &lock.images {
+        let source = Arc::new(image.source.clone().unwrap_or_else(|| image.reference.clone()));
+        for blob in image_blobs(store, image)? {
+            if store.has(&blob.digest, blob.size) {
+                there.insert(blob.digest);
+                continue;
+            }
+            let (digest, size) = (blob.digest, blob.size);
+            match wants.entry(digest) {
+                Entry::Vacant(slot) => {
+                    slot.insert(Want::Blob { images: vec![source.clone()], digest, size });
+                }
+                Entry::Occupied(mut slot) => slot.get_mut().also_at(&source),
+            }
+        }
+    }
+    let charts = lock.charts.iter().map(|c| ((c.digest, c.size), Want::Chart(Arc::new(c.clone()))));
+    let files = lock.files.iter().map(|f| (f.content(), Want::File(Arc::new(f.clone()))));
+    for ((digest, size), want) in charts.chain(files) {
+        if store.has(&digest, size) {
+            there.insert(digest);
+        } else {
+            wants.entry(digest).or_insert(want);
+        }
+    }
+    let mut wants: Vec<Want> = wants.into_values().collect();
+    wants.sort_by_key(|want| std::cmp::Reverse(want.size()));
+    Ok((wants, there.len()))
+}
+
+impl Want {
+    /// Another image has the same blob: a second place to ask, if it is in another repository.
+    fn also_at(&mut self, image: &Arc<ImageRef>) {
+        if let Self::Blob { images, .. } = self
+            && !images.iter().any(|known| known.name() == image.name())
+        {
+            images.push(image.clone());
+        }
+    }
+}
+
+async fn bring(net: &Net, store: &Arc<Store>, want: Want) -> Result<(), SourceError> {
+    match want {
+        Want::Chart(chart) => fetch_chart(net, store, &chart).await,
+        Want::File(file) => fetch_file(net, store, &file).await,
+        Want::Blob { images, digest, size } => {
+            let mut failed = None;
+            for image in images {
+                let last = image.repository.rsplit('/').next().unwrap_or_default();
+                let label = format!("{last} {}", digest.short());
+                match fetch_blob(net, store, &image, &digest, size, &label).await {
+                    Err(error) if error.ask_another() => failed = Some(failed.unwrap_or(error)),
+                    done => return done,
+                }
+            }
+            failed.map_or(Ok(()), Err)
+        }
+    }
+}
+
+/// Runs all of `work`, in order, `jobs` at a time, each as a task of its own (hashing wants every core). The first error
+/// aborts the others.
+async fn all<F>(jobs: usize, work: impl Iterator<Item = F>) -> Result<(), SourceError>
+where
+    F: Future<Output = Result<(), SourceError>> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    let mut work = work.into_iter();
+    loop {
+        while running.len() < jobs.max(1)
+            && let Some(next) = work.next()
+        {
+            running.spawn(next);
+        }
+        match running.join_next().await {
+            None => return Ok(()),
+            Some(done) => done.map_err(|e| SourceError::Internal(e.to_string()))??,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The handle every source works through: one client, its limits, and what was learnt about credentials.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use reqwest::{Client, NoProxy, Proxy};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use super::credentials::Credentials;
+use super::oci::auth::Tokens;
+use super::{NetOptions, SourceError};
+use crate::base::report::Reporter;
+
+/// The network. Cheap to make and to clone; opens no socket and reads no file before the first request.
+#[derive(Clone)]
+pub struct Net(Arc<Inner>);
+
+struct Inner {
+    options: NetOptions,
+    reporter: Arc<dyn Reporter>,
+    client: OnceLock<Result<Client, String>>,
+    all: Arc<Semaphore>,
+    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    credentials: Credentials,
+    tokens: Tokens,
+}
+
+/// The right to have one request under way.
+pub(super) struct Permit {
+    _host: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Net {
+    /// A network to be used as `options` say, telling `reporter` how it goes.
+    pub fn new(options: NetOptions, reporter: Arc<dyn Reporter>) -> Self {
+        let credentials = Credentials::new(options.credential_files.clone());
+        Self(Arc::new(Inner {
+            all: Arc::new(Semaphore::new(options.jobs.max(1))),
+            hosts: Mutex::default(),
+            client: OnceLock::new(),
+            tokens: Tokens::default(),
+            credentials,
+            options,
+            reporter,
+        }))
+    }
+
+    /// What a person said about the network.
+    pub fn options(&self) -> &NetOptions {
+        &self.0.options
+    }
+
+    /// Who hears how it goes.
+    pub fn reporter(&self) -> &dyn Reporter {
+        &*self.0.reporter
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// The client, made at the first call: it can not be made without CA files, which a machine without network may lack.
+    pub(super) fn client(&self) -> Result<&Client, SourceError> {
+        let made = self.0.client.get_or_init(|| build(&self.0.options));
+        made.as_ref().map_err(|why| SourceError::Setting { what: "HTTP client".to_owned(), why: why.clone() })
+    }
+
+    /// Waits until one more request to the URL's host may be under way.
+    pub(super) async fn permit(&self, url: &Url) -> Result<Permit, SourceError> {
+        let closed = |_| SourceError::Internal("a semaphore was closed".to_owned());
+        let host = self.host_limit(url);
+        // The host first: who waits for a busy host must not keep others from an idle one.
+        let host = host.acquire_owned().await.map_err(closed)?;
+        let all = self.0.all.clone().acquire_owned().await.map_err(closed)?;
+        Ok(Permit { _host: host, _all: all })
+    }
+
+    fn host_limit(&self, url: &Url) -> Arc<Semaphore> {
+        let key = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(key).or_insert_with(|| Arc::new(Semaphore::new(self.0.options.per_host.max(1)))).clone()
+    }
+}
+
+fn build(options: &NetOptions) -> Result<Client, String> {
+    let told = |e: reqwest::Error| chain(&e);
+    if !options.ca_files.is_empty() {
+        let tls = super::tls::trusting(&options.ca_files)?;
+        return configured(options)?.tls_backend_preconfigured(tls).build().map_err(told);
+    }
+    // A machine without CA files: plain HTTP works all the same.
+    let usual = configured(options)?.build();
+    usual.or_else(|_| configured(options)?.tls_certs_only([]).build().map_err(told))
+}
+
+fn configured(options: &NetOptions) -> Result<reqwest::ClientBuilder, String> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("labimg/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(options.connect_timeout)
+        .http2_initial_stream_window_size(1 << 20)
+        .http2_initial_connection_window_size(8 << 20)
+        .no_proxy();
+    let direct = ["localhost,127.0.0.0/8,::1", options.proxy.no_proxy.as_deref().unwrap_or_default()].join(",");
+    let through = |proxy: reqwest::Result<Proxy>| {
+        let bad = |e: reqwest::Error| format!("proxy: {}", chain(&e.without_url()));
+        Ok::<_, String>(proxy.map_err(bad)?.no_proxy(NoProxy::from_string(&direct)))
+    };
+    if let Some(url) = &options.proxy.http {
+        builder = builder.proxy(through(Proxy::http(url))?);
+    }
+    if let Some(url) = &options.proxy.https {
+        builder = builder.proxy(through(Proxy::https(url))?);
+    }
+    Ok(builder)
+}
+
+/// What an error and its causes say, each once; words that only name a layer of the client are left out.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    const LAYERS: &[&str] =
+        &["error sending request", "request or response body error", "error decoding response body"];
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let layer = LAYERS.contains(&text.as_str()) || text.starts_with("client error (");
+        if !layer && !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    if said.is_empty() { error.to_string() } else { said.join(": ") }
+}

@@ -1,0 +1,18 @@
+//! Images from registries (OCI distribution-spec 1.1), on top of [`http`](super::http).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `endpoint` | which servers to ask for a registry: itself or its mirrors |
+//! | `auth` | basic and bearer authentication, tokens |
+//! | `client` | manifests and blobs from those servers |
+//! | `resolve` | reference + platforms -> digests |
+//! | `check` | what makes a manifest usable |
+
+pub(super) mod auth;
+mod check;
+mod client;
+mod endpoint;
+mod resolve;
+
+pub use client::{fetch_blob, fetch_manifest};
+pub use resolve::{Resolved, fetch_image_manifests, resolve};
