@@ -16,7 +16,9 @@
 //! any moment leaves whole blobs and resumable parts, nothing else.
 
 pub mod blob;
+pub mod bundle;
 pub mod error;
+pub mod image;
 pub mod partial;
 
 use std::collections::HashMap;
