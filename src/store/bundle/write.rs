@@ -13,7 +13,7 @@ use super::{Bundle, BundleError, Description, Index, Plan, plan};
 use crate::base::digest::Digest;
 use crate::base::report::{Reporter, Task};
 use crate::base::{atomic, tarfmt};
-use crate::store::{BlobSource, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Blobs are copied in pieces of this many bytes, so that one huge layer does not leave the other threads idle.
 const PIECE: u64 = 32 << 20;
