@@ -17,6 +17,8 @@ pub const MAX: u64 = i64::MAX as u64;
 
 /// The largest number in 11 octal digits: sizes of 8 GiB and above need a pax record; so would times after the year 2242.
 const OCTAL_MAX: u64 = 0o77_777_777_777;
+/// What fits behind `PaxHeaders/` in the name field.
+const PAX_NAME: usize = 100 - "PaxHeaders/".len();
 /// The shortest `comment` record: `12 comment=` and a line feed.
 const COMMENT_MIN: usize = 12;
 
@@ -82,7 +84,8 @@ pub fn headers(path: &str, size: u64, mtime: u64, at: u64) -> Result<Vec<u8>, Ta
     let pax = pax_len(size, at);
     let mut out = Vec::with_capacity(headers_len(size, at) as usize);
     if pax > 0 {
-        let name = format!("PaxHeaders/{}", path.rsplit('/').next().unwrap_or_default());
+        let last: String = path.rsplit('/').next().unwrap_or_default().chars().take(PAX_NAME).collect();
+        let name = format!("PaxHeaders/{last}");
         out.extend_from_slice(&block(&name, pax, mtime, b'x')?);
         out.extend_from_slice(&records(size, pax as usize));
     }
@@ -199,6 +202,7 @@ mod tests {
         for path in ["", "a\nb", "ä", &"x".repeat(101)] {
             assert_eq!(headers(path, 1, 0, 0), Err(TarError::Path(path.to_owned())));
         }
+        assert!(headers(&"x".repeat(100), ALIGN_FROM, 0, 0).is_ok(), "the extended header's name is cut");
         assert_eq!(headers("x", 1, OCTAL_MAX + 1, 0), Err(TarError::Time(OCTAL_MAX + 1)));
     }
 

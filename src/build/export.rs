@@ -60,7 +60,7 @@ pub enum ExportError {
     #[error("`{image}` has no {platform} (only {}); `--image` selects others", list(.has))]
     NotForPlatform {
         /// The image.
-        image: ImageRef,
+        image: Box<ImageRef>,
         /// What was wanted.
         platform: Platform,
         /// What it has.
@@ -68,7 +68,7 @@ pub enum ExportError {
     },
     /// An image that is not there.
     #[error("there is no image `{0}` here")]
-    NoImage(ImageRef),
+    NoImage(Box<ImageRef>),
     /// Nothing to export.
     #[error("there are no images here")]
     Empty,
@@ -128,7 +128,7 @@ fn select<'a>(images: &'a [LockedImage], wanted: &[ImageRef]) -> Result<Vec<&'a 
     let is =
         |image: &LockedImage, name: &ImageRef| image.reference == *name || image.reference.tagged() == name.to_string();
     if let Some(gone) = wanted.iter().find(|w| !images.iter().any(|i| is(i, w))) {
-        return Err(ExportError::NoImage(gone.clone()));
+        return Err(ExportError::NoImage(Box::new(gone.clone())));
     }
     let found: Vec<_> = images.iter().filter(|i| wanted.is_empty() || wanted.iter().any(|w| is(i, w))).collect();
     if found.is_empty() { Err(ExportError::Empty) } else { Ok(found) }
@@ -153,7 +153,7 @@ fn pick<'a>(
 ) -> Result<Vec<Picked<'a>>, ExportError> {
     let one = |image: &&'a LockedImage| {
         let lacks = || ExportError::NotForPlatform {
-            image: image.reference.clone(),
+            image: Box::new(image.reference.clone()),
             platform,
             has: image.platforms.keys().copied().collect(),
         };

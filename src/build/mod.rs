@@ -2,3 +2,5 @@
 
 pub mod bundle;
 pub mod export;
+#[cfg(test)]
+pub(crate) mod tests;

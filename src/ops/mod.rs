@@ -6,3 +6,5 @@ pub mod export;
 pub mod inspect;
 pub mod ls;
 pub mod size;
+#[cfg(test)]
+mod tests;

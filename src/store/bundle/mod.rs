@@ -5,6 +5,7 @@
 //! only when it is whole. A reader believes nothing: it checks the whole index before it hands out a byte, and `verify`
 //! accounts for every byte of the file, headers and padding too.
 
+mod copy;
 pub mod error;
 pub mod index;
 pub mod part;

@@ -302,27 +302,3 @@ fn signatures_behind_the_members_are_accepted_and_other_things_are_not() {
     file.file().write_all_at(&[0; 512], at).unwrap();
     assert_eq!(Bundle::open(&path).unwrap().verify(1, &Silent).unwrap()[0].path, "the end of the archive");
 }
-
-#[test]
-fn a_source_that_the_kernel_can_not_copy_from_is_copied_by_hand() {
-    struct Odd(tempfile::TempDir);
-    impl BlobFiles for Odd {
-        fn blob_range(&self, digest: &Digest) -> Result<FileRange, StoreError> {
-            // procfs answers 0 or an error to copy_file_range, and has sizes of 0 in `stat`.
-            let file = fs_err::File::open("/proc/version").unwrap().into_parts().0;
-            let mut text = String::new();
-            std::io::Read::read_to_string(&mut &file, &mut text).unwrap();
-            assert_eq!(Digest::of(text.as_bytes()), *digest);
-            Ok(FileRange { file, offset: 0, size: text.len() as u64 })
-        }
-        fn location(&self) -> &Path {
-            self.0.path()
-        }
-    }
-    let mut f = fixture(&[]);
-    let text = fs_err::read("/proc/version").unwrap();
-    f.description.blobs.insert(Digest::of(&text), text.len() as u64);
-    let odd = Odd(tempfile::tempdir().unwrap());
-    write(&f.description, &odd, &f.target(), Options::default(), &Silent).unwrap();
-    assert_eq!(Bundle::open(&f.target()).unwrap().verify(1, &Silent).unwrap(), []);
-}

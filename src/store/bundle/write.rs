@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::copy::{self, Copying, copying};
 use super::index::Member;
 use super::part::PartFile;
 use super::read::starts_like;
@@ -17,8 +18,8 @@ use crate::store::{Store, StoreError};
 
 /// Blobs are copied in pieces of this many bytes, so that one huge layer does not leave the other threads idle.
 const PIECE: u64 = 32 << 20;
-/// What one call copies at most: short enough for a progress bar to move.
-const STEP: u64 = 8 << 20;
+/// The buffer of each thread where the kernel does not copy: it should stay in a core's own cache.
+const BUFFER: usize = 512 * 1024;
 
 /// A range of an open file that holds a blob.
 #[derive(Debug)]
@@ -136,9 +137,9 @@ pub fn write(
     Ok(done(Outcome::Written))
 }
 
-/// Says no at once when the file system has too little room. One that can share extents may need none at all, so it is not asked.
+/// Says no at once when the file system has too little room. One that shares extents may need none at all, so it is not asked.
 fn check_room(part: &PartFile, target: &Path, needed: u64, blobs: &dyn BlobFiles) -> Result<(), BundleError> {
-    if shares_extents(part.file(), blobs.location()) {
+    if copying(part.file(), blobs.location()) == Copying::Shares {
         return Ok(());
     }
     let Ok(stat) = rustix::fs::fstatvfs(part.file()) else { return Ok(()) };
@@ -147,17 +148,6 @@ fn check_room(part: &PartFile, target: &Path, needed: u64, blobs: &dyn BlobFiles
         return Err(BundleError::NoRoom { path: target.to_owned(), needed, free });
     }
     Ok(())
-}
-
-/// Whether copying between the two costs no room: one device, of a file system with reflinks.
-fn shares_extents(file: &File, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    const BTRFS: u64 = 0x9123_683E;
-    const XFS: u64 = 0x5846_5342;
-    const BCACHEFS: u64 = 0xCA45_1A4E;
-    let kind = rustix::fs::fstatfs(file).map(|s| s.f_type as u64 & 0xFFFF_FFFF);
-    let reflinks = matches!(kind, Ok(BTRFS | XFS | BCACHEFS));
-    reflinks && matches!((file.metadata(), fs_err::metadata(other)), (Ok(a), Ok(b)) if a.dev() == b.dev())
 }
 
 /// One piece of work: a member's headers and data, or a further piece of its data.
@@ -179,6 +169,7 @@ struct Work<'a> {
     error: Mutex<Option<(usize, BundleError)>>,
     blobs: &'a dyn BlobFiles,
     part: &'a PartFile,
+    copying: Copying,
     epoch: u64,
     task: Task<'a>,
 }
@@ -199,6 +190,7 @@ fn copy_all(
         error: Mutex::new(None),
         blobs,
         part,
+        copying: copying(part.file(), blobs.location()),
         epoch: plan.index.epoch,
         task: Task::begin(reporter, &label, Some(plan.index.size)),
     };
@@ -241,10 +233,11 @@ fn jobs<'a>(plan: &'a Plan, description: &'a Description) -> Vec<Job<'a>> {
 impl Work<'_> {
     /// Takes pieces until there are none, or somebody failed.
     fn run(&self) {
+        let mut buffer = vec![0; BUFFER];
         while !self.stop.load(Ordering::Relaxed) {
             let i = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = self.jobs.get(i) else { return };
-            if let Err(error) = self.one(job) {
+            if let Err(error) = self.one(job, &mut buffer) {
                 self.stop.store(true, Ordering::Relaxed);
                 let mut first = self.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 // The earliest piece speaks, so that the message does not depend on which thread was quicker.
@@ -255,7 +248,7 @@ impl Work<'_> {
         }
     }
 
-    fn one(&self, job: &Job) -> Result<(), BundleError> {
+    fn one(&self, job: &Job, buffer: &mut [u8]) -> Result<(), BundleError> {
         if let Some(at) = job.headers_at {
             put(self.part, &tarfmt::headers(&job.member.path, job.member.size, self.epoch, at)?, at)?;
         }
@@ -265,11 +258,11 @@ impl Work<'_> {
                 self.task.advance(bytes.len() as u64);
                 Ok(())
             }
-            None => self.copy(job),
+            None => self.copy(job, buffer),
         }
     }
 
-    fn copy(&self, job: &Job) -> Result<(), BundleError> {
+    fn copy(&self, job: &Job, buffer: &mut [u8]) -> Result<(), BundleError> {
         let Member { digest, size, offset, .. } = job.member;
         let source = self.blobs.blob_range(digest)?;
         let odd = |found| BundleError::BlobSize { digest: *digest, planned: *size, found };
@@ -282,7 +275,9 @@ impl Work<'_> {
                 return Ok(());
             }
             let (from, to) = (source.offset + job.from + done, offset + job.from + done);
-            let n = copy_some(&source.file, from, self.part, to, (job.len - done).min(STEP))?;
+            let left = job.len - done;
+            let n = copy::some(self.copying, (&source.file, from), (self.part.file(), to), left, buffer)
+                .map_err(|e| e.into_error(digest, self.part.path()))?;
             if n == 0 {
                 return Err(odd(job.from + done));
             }
@@ -291,45 +286,6 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-/// Copies up to `len` bytes between files, in the kernel where it can do that (it shares extents by itself where possible).
-fn copy_some(from: &File, mut from_at: u64, part: &PartFile, mut to_at: u64, len: u64) -> Result<u64, BundleError> {
-    use rustix::io::Errno;
-    loop {
-        match rustix::fs::copy_file_range(from, Some(&mut from_at), part.file(), Some(&mut to_at), len as usize) {
-            // Some file systems answer 0 for what they do not do; the end of the file is 0 by hand, too.
-            Ok(0) => return copy_by_hand(from, from_at, part, to_at, len),
-            Ok(n) => return Ok(n as u64),
-            Err(Errno::INTR) => {}
-            // Other file systems, old kernels, odd mounts: copy by hand. Room is a matter for `put`, which says it well.
-            Err(
-                Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::IO | Errno::BADF,
-            ) => {
-                return copy_by_hand(from, from_at, part, to_at, len);
-            }
-            Err(e) => return Err(BundleError::io(part.path(), "write", e.into())),
-        }
-    }
-}
-
-fn copy_by_hand(from: &File, from_at: u64, part: &PartFile, to_at: u64, len: u64) -> Result<u64, BundleError> {
-    let mut buffer = vec![0; len.min(256 * 1024) as usize];
-    let mut done = 0;
-    while done < len {
-        let want = (len - done).min(buffer.len() as u64) as usize;
-        let n = match from.read_at(&mut buffer[..want], from_at + done) {
-            Ok(n) => n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(BundleError::io(Path::new("a blob"), "read", e)),
-        };
-        if n == 0 {
-            break;
-        }
-        put(part, &buffer[..n], to_at + done)?;
-        done += n as u64;
-    }
-    Ok(done)
 }
 
 fn put(part: &PartFile, bytes: &[u8], at: u64) -> Result<(), BundleError> {
