@@ -19,6 +19,8 @@
 )]
 
 pub mod base;
+pub mod build;
 pub mod model;
+pub mod ops;
 pub mod source;
 pub mod store;

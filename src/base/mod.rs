@@ -7,3 +7,4 @@ pub mod digest;
 pub mod exe;
 pub mod flock;
 pub mod report;
+pub mod tarfmt;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{BlobSource, StoreError};
 use crate::base::digest::Digest;
-use crate::model::lock::LockedImage;
+use crate::model::lock::{LockedImage, LockedManifest};
 
 /// Media type of an OCI image index.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -104,6 +104,33 @@ pub fn read_manifest(source: &dyn BlobSource, digest: &Digest) -> Result<Manifes
     })
 }
 
+/// What one platform of an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageParts {
+    /// The manifest itself.
+    pub manifest: Descriptor,
+    /// The image's configuration.
+    pub config: Descriptor,
+    /// The layers, lowest first; one may stand there several times.
+    pub layers: Vec<Descriptor>,
+}
+
+impl ImageParts {
+    /// All of it, in this order.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        [&self.manifest, &self.config].into_iter().chain(&self.layers)
+    }
+}
+
+/// Reads what a locked manifest lists.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub fn image_parts(source: &dyn BlobSource, locked: &LockedManifest) -> Result<ImageParts, StoreError> {
+    let Manifest { config, layers, .. } = read_manifest(source, &locked.digest)?;
+    Ok(ImageParts { manifest: plain(&locked.media_type, locked.digest, locked.size), config, layers })
+}
+
 /// Every blob the image needs, each once: index, manifests, configurations, layers, in this order per platform.
 ///
 /// # Errors
@@ -118,10 +145,7 @@ pub fn image_blobs(source: &dyn BlobSource, image: &LockedImage) -> Result<Vec<D
     };
     add(plain(&image.media_type, image.digest, image.size));
     for locked in image.platforms.values() {
-        let manifest = read_manifest(source, &locked.digest)?;
-        add(plain(&locked.media_type, locked.digest, locked.size));
-        add(manifest.config);
-        manifest.layers.into_iter().for_each(&mut add);
+        image_parts(source, locked)?.blobs().cloned().for_each(&mut add);
     }
     Ok(all)
 }
@@ -134,7 +158,6 @@ fn plain(media_type: &str, digest: Digest, size: u64) -> Descriptor {
 mod tests {
     use super::super::{Access, Store};
     use super::*;
-    use crate::model::lock::LockedManifest;
     use crate::model::platform::Platform;
 
     #[test]

@@ -16,6 +16,7 @@
 //! any moment leaves whole blobs and resumable parts, nothing else.
 
 pub mod blob;
+pub mod bundle;
 pub mod check;
 pub mod error;
 pub mod gc;

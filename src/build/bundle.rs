@@ -1,0 +1,153 @@
+//! From a lock to the description of its bundle.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::base::digest::Digest;
+use crate::model::image::ImageRef;
+use crate::model::lock::Lock;
+use crate::model::platform::Platform;
+use crate::store::BlobSource;
+use crate::store::bundle::{
+    BundleError, ChartEntry, Contents, Description, FileEntry, ImageEntry, LOCK_PATH, LocalEntry, OCI_INDEX_PATH,
+    OCI_LAYOUT_PATH, PROFILE_PATH,
+};
+use crate::store::image::image_blobs;
+
+/// The content of `oci-layout` (image-spec, "oci-layout file").
+pub const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}\n";
+
+/// Describes the bundle of a lock. `profile` and `lock_text` are the canonical texts it carries.
+///
+/// Of the store, only the manifests are read: with them the size of every blob is known.
+///
+/// # Errors
+/// A manifest that is missing or damaged; one digest with two sizes.
+pub fn describe(
+    profile: &str,
+    lock_text: &str,
+    lock: &Lock,
+    store: &dyn BlobSource,
+) -> Result<Description, BundleError> {
+    let contents = contents(lock);
+    let mut blobs = BTreeMap::new();
+    for image in &lock.images {
+        for blob in image_blobs(store, image)? {
+            add(&mut blobs, blob.digest, blob.size)?;
+        }
+    }
+    for (digest, size) in contents.blobs() {
+        add(&mut blobs, digest, size)?;
+    }
+    let images = contents.images.iter().map(|i| {
+        let name = i.reference.tagged();
+        OciDescriptor::new(&i.media_type, i.digest, i.size).named(&name)
+    });
+    let texts = vec![
+        (OCI_LAYOUT_PATH.to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
+        (OCI_INDEX_PATH.to_owned(), oci_index(images.collect())),
+        (PROFILE_PATH.to_owned(), profile.as_bytes().to_vec()),
+        (LOCK_PATH.to_owned(), lock_text.as_bytes().to_vec()),
+    ];
+    Ok(Description { name: lock.name.clone(), epoch: lock.epoch, contents, texts, blobs })
+}
+
+fn add(blobs: &mut BTreeMap<Digest, u64>, digest: Digest, size: u64) -> Result<(), BundleError> {
+    match blobs.insert(digest, size) {
+        Some(other) if other != size => Err(BundleError::TwoSizes { digest, one: other, other: size }),
+        _ => Ok(()),
+    }
+}
+
+/// What the lab is made of, sorted here again: the bundle's bytes must not hang on how somebody filled the lock.
+fn contents(lock: &Lock) -> Contents {
+    let mut charts: Vec<ChartEntry> = lock
+        .charts
+        .iter()
+        .map(|c| ChartEntry {
+            chart: c.chart.clone(),
+            digest: c.digest,
+            name: c.name.clone(),
+            size: c.size,
+            version: c.version.clone(),
+        })
+        .collect();
+    charts.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+    let mut files: Vec<FileEntry> = lock
+        .files
+        .iter()
+        .map(|f| {
+            let (digest, size) = f.content();
+            let (name, version) = (f.name.clone(), f.version.clone());
+            FileEntry { digest, kind: f.kind, name, platform: f.platform, size, version }
+        })
+        .collect();
+    files.sort_by(|a, b| (a.kind, &a.name, a.platform).cmp(&(b.kind, &b.name, b.platform)));
+    let mut images: Vec<ImageEntry> = lock.images.iter().map(ImageEntry::from).collect();
+    images.sort_by(|a, b| a.reference.cmp(&b.reference));
+    let local =
+        |l: &crate::model::lock::LockedLocal| LocalEntry { digest: l.digest, path: l.path.clone(), size: l.size };
+    let mut locals: Vec<LocalEntry> = lock.locals.iter().map(local).collect();
+    locals.sort_by(|a, b| a.path.cmp(&b.path));
+    Contents { charts, files, images, locals }
+}
+
+/// A descriptor of an OCI index (image-spec, "Content Descriptors"); keys in alphabetical order.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OciDescriptor {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<&'static str, String>,
+    digest: Digest,
+    media_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<OciPlatform>,
+    size: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct OciPlatform {
+    architecture: &'static str,
+    os: &'static str,
+}
+
+impl OciDescriptor {
+    pub(super) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self { annotations: BTreeMap::new(), digest, media_type: media_type.to_owned(), platform: None, size }
+    }
+
+    /// The names skopeo (`ref.name`) and containerd (`io.containerd.image.name`) look for; both want the full form.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        for key in ["io.containerd.image.name", "org.opencontainers.image.ref.name"] {
+            self.annotations.insert(key, name.to_owned());
+        }
+        self
+    }
+
+    pub(super) fn of(mut self, platform: Platform) -> Self {
+        self.platform = Some(OciPlatform { architecture: platform.arch(), os: platform.os() });
+        self
+    }
+}
+
+/// An OCI image index (image-spec, "Image Index") of these manifests.
+pub(super) fn oci_index(manifests: Vec<OciDescriptor>) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OciIndex {
+        manifests: Vec<OciDescriptor>,
+        media_type: &'static str,
+        schema_version: u32,
+    }
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    // String keys, numbers and texts: nothing here can fail to serialise.
+    let mut text = serde_json::to_vec(&OciIndex { manifests, media_type, schema_version: 2 }).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// The tag Docker files an image under; none for an image that is only named by digest.
+pub(super) fn docker_tag(reference: &ImageRef) -> Option<String> {
+    reference.tag.is_some().then(|| reference.tagged())
+}

@@ -1,0 +1,137 @@
+//! A large file while it grows: beside its target under a fixed hidden name, locked, and renamed when it is whole.
+
+use std::fs::TryLockError;
+use std::path::{Path, PathBuf};
+
+use super::BundleError;
+use crate::base::atomic;
+
+/// A file under way. Dropped without [`PartFile::commit`], it is removed.
+///
+/// The name is fixed (`.<name>.part`), so what a killed process left behind is found and overwritten by the next run rather
+/// than piling up.
+#[derive(Debug)]
+pub struct PartFile {
+    file: fs_err::File,
+    path: PathBuf,
+    target: PathBuf,
+    done: bool,
+}
+
+impl PartFile {
+    /// Opens the part of `target`, empty and locked.
+    ///
+    /// # Errors
+    /// [`BundleError::Busy`] when another process writes the same target; I/O errors.
+    pub fn create(target: &Path) -> Result<Self, BundleError> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let path = atomic::parent(target).join(format!(".{name}.part"));
+        loop {
+            let file = open(&path)?;
+            match file.file().try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(BundleError::Busy { path: target.to_owned(), part: path }),
+                Err(TryLockError::Error(e)) => return Err(BundleError::io(&path, "lock", e)),
+            }
+            // Its last owner may have renamed or removed it between our open and our lock: then this is no part any more.
+            if same_file(&file, &path) {
+                empty(&file, &path)?;
+                return Ok(Self { file, path, target: target.to_owned(), done: false });
+            }
+        }
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &std::fs::File {
+        self.file.file()
+    }
+
+    /// Where it grows.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name; with `sync`, only after its bytes are on disk, and makes the new name durable too.
+    ///
+    /// # Errors
+    /// When it can not be synced (a full disk may show only now) or renamed; the target then is what it was before.
+    pub fn commit(mut self, sync: bool) -> Result<(), BundleError> {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        self.file.set_permissions(mode).map_err(|e| BundleError::io(&self.path, "chmod", e))?;
+        if sync {
+            self.file.sync_data().map_err(|e| BundleError::io(&self.path, "sync", e))?;
+        }
+        fs_err::rename(&self.path, &self.target).map_err(|e| BundleError::io(&self.target, "write", e))?;
+        self.done = true;
+        if sync {
+            atomic::sync_dir(atomic::parent(&self.target)).map_err(|e| BundleError::io(&self.target, "sync", e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        if !self.done {
+            // We still hold the lock, so nobody else's part can stand under the name.
+            let _ = fs_err::remove_file(&self.path);
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<fs_err::File, BundleError> {
+    use fs_err::os::unix::fs::OpenOptionsExt;
+    let mut options = fs_err::OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o644);
+    options.open(path).map_err(|e| BundleError::io(path, "write", e))
+}
+
+/// Truncates what a killed process left. A file that is empty already is let be: ext4 writes a file that was truncated to
+/// nothing out when it is closed (`auto_da_alloc`), which takes time nobody asked for.
+fn empty(file: &fs_err::File, path: &Path) -> Result<(), BundleError> {
+    let len = file.metadata().map_err(|e| BundleError::io(path, "read", e))?.len();
+    if len > 0 {
+        file.set_len(0).map_err(|e| BundleError::io(path, "empty", e))?;
+    }
+    Ok(())
+}
+
+fn same_file(file: &fs_err::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs_err::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn two_writers_of_one_file_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("lab.labimg");
+        let part = PartFile::create(&target).unwrap();
+        assert!(matches!(PartFile::create(&target), Err(BundleError::Busy { .. })));
+        assert!(PartFile::create(&dir.path().join("other.labimg")).is_ok());
+        part.file().write_all(b"whole").unwrap();
+        part.commit(true).unwrap();
+        assert_eq!(fs_err::read(&target).unwrap(), b"whole");
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_abandoned_part_is_gone_and_a_stale_one_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("lab.labimg");
+        fs_err::write(&target, b"old").unwrap();
+        drop(PartFile::create(&target).unwrap());
+        assert_eq!(fs_err::read(&target).unwrap(), b"old");
+        fs_err::write(dir.path().join(".lab.labimg.part"), b"left by a killed process").unwrap();
+        PartFile::create(&target).unwrap().commit(false).unwrap();
+        assert_eq!(fs_err::read(&target).unwrap(), b"");
+    }
+}
