@@ -16,8 +16,11 @@
 //! any moment leaves whole blobs and resumable parts, nothing else.
 
 pub mod blob;
+pub mod check;
 pub mod error;
+pub mod gc;
 pub mod partial;
+pub mod root;
 
 use std::collections::HashMap;
 use std::io;

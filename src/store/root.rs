@@ -1,0 +1,150 @@
+//! Roots: what a lab keeps from the garbage collector, each also an OCI image layout that other tools read
+//! (image-spec, "Image Layout").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError};
+use crate::base::atomic;
+use crate::base::digest::Digest;
+use crate::model::lock::{Lock, LockedImage, wire};
+
+/// The `oci-layout` file's content (image-spec, "oci-layout file").
+pub const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
+/// What a root holds, as `root.json` says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Format of this file: 1.
+    format: u32,
+    /// The lab's name.
+    pub lab: String,
+    /// Every blob the lab needs, with its size in bytes.
+    pub blobs: BTreeMap<Digest, u64>,
+}
+
+/// `index.json` of an OCI layout that lists these images under the names importers know them by. Images only: other
+/// artifacts break imports. Both annotations, for skopeo and for containerd.
+pub fn layout_index(images: &[LockedImage]) -> String {
+    let manifests: Vec<serde_json::Value> = images
+        .iter()
+        .map(|image| {
+            let name = image.reference.tagged();
+            serde_json::json!({
+                "mediaType": image.media_type,
+                "digest": image.digest,
+                "size": image.size,
+                "annotations": {
+                    "io.containerd.image.name": name,
+                    "org.opencontainers.image.ref.name": name,
+                },
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": manifests,
+    })
+    .to_string()
+}
+
+impl Store {
+    /// Writes the root of a lab: its layout, its lock, and last its list of blobs. Equal files are not rewritten.
+    ///
+    /// # Errors
+    /// A blob that is not in the store, or I/O errors.
+    pub fn write_root(&self, lock: &Lock, blobs: &BTreeMap<Digest, u64>) -> Result<(), StoreError> {
+        if let Some((digest, _)) = blobs.iter().find(|(digest, size)| !self.has(digest, **size)) {
+            return Err(StoreError::Missing { digest: *digest, store: self.root.clone() });
+        }
+        let dir = self.roots_dir().join(&lock.name);
+        let root = Root { format: 1, lab: lock.name.clone(), blobs: blobs.clone() };
+        let json = serde_json::to_string(&root).map_err(|e| damaged(&dir, e.to_string()))?;
+        let text = wire::to_text(lock).map_err(|e| damaged(&dir, e.to_string()))?;
+        let files = [
+            ("oci-layout", OCI_LAYOUT.to_owned()),
+            ("index.json", layout_index(&lock.images)),
+            ("lock.toml", text),
+            ("root.json", json),
+        ];
+        if files.iter().all(|(name, text)| unchanged(&dir.join(name), text)) {
+            return Ok(());
+        }
+        fs_err::create_dir_all(&dir).map_err(|e| StoreError::io(&dir, "create", e))?;
+        let link = dir.join("blobs");
+        match fs_err::os::unix::fs::symlink("../../blobs", &link) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(StoreError::io(&link, "create", e)),
+            _ => {}
+        }
+        for (name, text) in files {
+            let path = dir.join(name);
+            atomic::write_file(&path, text.as_bytes()).map_err(|e| StoreError::io(&path, "write", e))?;
+        }
+        Ok(())
+    }
+
+    /// Every root, sorted by lab.
+    ///
+    /// # Errors
+    /// I/O errors, and a root that can not be read: nobody may delete blobs then.
+    pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
+        let mut roots = Vec::new();
+        for dir in self.root_dirs()? {
+            let path = dir.join("root.json");
+            match fs_err::read_to_string(&path) {
+                Ok(text) => roots.push(read_root(&path, &text)?),
+                // A root under construction has its list of blobs written last.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StoreError::io(&path, "read", e)),
+            }
+        }
+        roots.sort_by(|a, b| a.lab.cmp(&b.lab));
+        Ok(roots)
+    }
+
+    /// The locks of all roots, sorted by lab: what `store check --repair` fetches through.
+    ///
+    /// # Errors
+    /// I/O errors, and a lock that can not be read.
+    pub fn root_locks(&self) -> Result<Vec<Lock>, StoreError> {
+        let mut locks = Vec::new();
+        for dir in self.root_dirs()? {
+            let path = dir.join("lock.toml");
+            match fs_err::read_to_string(&path) {
+                Ok(text) => locks.push(wire::parse(&text).map_err(|e| damaged(&path, e.to_string()))?),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StoreError::io(&path, "read", e)),
+            }
+        }
+        locks.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(locks)
+    }
+
+    fn root_dirs(&self) -> Result<BTreeSet<PathBuf>, StoreError> {
+        let dir = self.roots_dir();
+        let entries = fs_err::read_dir(&dir).map_err(|e| StoreError::io(&dir, "read", e))?;
+        entries.map(|e| e.map(|e| e.path()).map_err(|e| StoreError::io(&dir, "read", e))).collect()
+    }
+
+    /// The directory of a lab's root, whether it is there or not.
+    pub fn root_dir(&self, lab: &str) -> PathBuf {
+        self.roots_dir().join(lab)
+    }
+}
+
+fn read_root(path: &Path, text: &str) -> Result<Root, StoreError> {
+    let root: Root = serde_json::from_str(text).map_err(|e| damaged(path, e.to_string()))?;
+    if root.format == 1 { Ok(root) } else { Err(damaged(path, format!("format {} is not 1", root.format))) }
+}
+
+fn damaged(path: &Path, why: String) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), why }
+}
+
+fn unchanged(path: &Path, text: &str) -> bool {
+    fs_err::read_to_string(path).is_ok_and(|old| old == text)
+}
