@@ -26,7 +26,7 @@ pub struct Wanted<'a> {
 pub fn contents(url: &str, wanted: &[Wanted<'_>], scale: u64) -> Result<Vec<u8>, Failure> {
     let members: Vec<&Wanted<'_>> = wanted.iter().filter(|w| w.input.member.is_some()).collect();
     match wanted.first() {
-        _ if !members.is_empty() => archive(url, &members, scale),
+        _ if !members.is_empty() || url.ends_with(".tar.gz") || url.ends_with(".tgz") => archive(url, &members, scale),
         Some(one) => Ok(plain(one, scale)),
         None => Ok(Vec::new()),
     }
