@@ -37,7 +37,7 @@ pub const DEFAULT_EPOCH: u64 = 1_735_689_600;
 impl Lock {
     /// Puts every list into the one order a lock has.
     pub fn sort(&mut self) {
-        self.images.sort_by(|a, b| a.reference.to_string().cmp(&b.reference.to_string()));
+        self.images.sort_by_cached_key(|i| i.reference.to_string());
         self.charts.sort_by(|a, b| a.name.cmp(&b.name));
         self.files.sort_by(|a, b| (a.kind, &a.name, a.platform).cmp(&(b.kind, &b.name, b.platform)));
         self.locals.sort_by(|a, b| a.path.cmp(&b.path));
