@@ -8,6 +8,9 @@
 //! | [`model`] | profile, lock, references: pure data |
 //! | [`store`] | blobs, roots, gc, check; the bundle file's reader and writer |
 //! | [`source`] | the network: registries, chart repositories, HTTP |
+//! | [`build`] | what goes into a bundle, archives for other tools |
+//! | [`ops`] | one function per verb |
+//! | [`cli`] | arguments, settings, progress, rendering, exit codes |
 #![deny(missing_docs, unsafe_code)]
 #![warn(
     clippy::print_stdout,
@@ -20,6 +23,8 @@
 
 pub mod base;
 pub mod build;
+pub mod cli;
+
 pub mod model;
 pub mod ops;
 pub mod source;

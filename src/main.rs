@@ -1,1 +1,5 @@
-fn main() {}
+//! The `labimg` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    labimg::cli::main(std::env::args_os())
+}

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::Lock;
-use crate::model::platform::Platform;
 use crate::store::BlobSource;
 use crate::store::bundle::{
     BundleError, ChartEntry, Contents, Description, FileEntry, ImageEntry, LOCK_PATH, LocalEntry, OCI_INDEX_PATH,
     OCI_LAYOUT_PATH, PROFILE_PATH,
 };
 use crate::store::image::image_blobs;
-
-/// The content of `oci-layout` (image-spec, "oci-layout file").
-pub const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}\n";
+use crate::store::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
 
 /// Describes the bundle of a lock. `profile` and `lock_text` are the canonical texts it carries.
 ///
@@ -91,60 +86,6 @@ fn contents(lock: &Lock) -> Contents {
     let mut locals: Vec<LocalEntry> = lock.locals.iter().map(local).collect();
     locals.sort_by(|a, b| a.path.cmp(&b.path));
     Contents { charts, files, images, locals }
-}
-
-/// A descriptor of an OCI index (image-spec, "Content Descriptors"); keys in alphabetical order.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct OciDescriptor {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<&'static str, String>,
-    digest: Digest,
-    media_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    platform: Option<OciPlatform>,
-    size: u64,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct OciPlatform {
-    architecture: &'static str,
-    os: &'static str,
-}
-
-impl OciDescriptor {
-    pub(super) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Self { annotations: BTreeMap::new(), digest, media_type: media_type.to_owned(), platform: None, size }
-    }
-
-    /// The names skopeo (`ref.name`) and containerd (`io.containerd.image.name`) look for; both want the full form.
-    pub(super) fn named(mut self, name: &str) -> Self {
-        for key in ["io.containerd.image.name", "org.opencontainers.image.ref.name"] {
-            self.annotations.insert(key, name.to_owned());
-        }
-        self
-    }
-
-    pub(super) fn of(mut self, platform: Platform) -> Self {
-        self.platform = Some(OciPlatform { architecture: platform.arch(), os: platform.os() });
-        self
-    }
-}
-
-/// An OCI image index (image-spec, "Image Index") of these manifests.
-pub(super) fn oci_index(manifests: Vec<OciDescriptor>) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct OciIndex {
-        manifests: Vec<OciDescriptor>,
-        media_type: &'static str,
-        schema_version: u32,
-    }
-    let media_type = "application/vnd.oci.image.index.v1+json";
-    // String keys, numbers and texts: nothing here can fail to serialise.
-    let mut text = serde_json::to_vec(&OciIndex { manifests, media_type, schema_version: 2 }).unwrap_or_default();
-    text.push(b'\n');
-    text
 }
 
 /// The tag Docker files an image under; none for an image that is only named by digest.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::bundle::{OCI_LAYOUT, OciDescriptor, docker_tag, oci_index};
+use super::bundle::docker_tag;
 use crate::base::codec::Codec;
 use crate::base::digest::{Digest, Hasher};
 use crate::base::report::{Reporter, Task};
@@ -19,6 +19,7 @@ use crate::model::lock::LockedImage;
 use crate::model::platform::Platform;
 use crate::store::bundle::{BLOBS, OCI_INDEX_PATH, OCI_LAYOUT_PATH};
 use crate::store::image::{ImageParts, image_parts};
+use crate::store::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
 use crate::store::{BlobSource, StoreError};
 
 /// Which archive to make.

@@ -1,10 +1,51 @@
-//! One function per verb: options in, data out. Rendering is `cli`'s business.
+//! One function per verb: options in, data out. Nothing here prints or knows a terminal.
 
+pub mod build;
 pub mod cat;
 pub mod diff;
+pub mod doctor;
+pub mod error;
 pub mod export;
+pub mod fetch;
+pub mod graph;
 pub mod inspect;
+pub mod lock;
 pub mod ls;
+pub mod profile;
+pub mod schema;
 pub mod size;
+pub mod store;
+
 #[cfg(test)]
 mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use error::{Kind, OpsError};
+
+use crate::base::report::Reporter;
+use crate::source::Net;
+use crate::store::{Access, Store};
+
+/// What every operation needs.
+pub struct Ctx {
+    /// The store's directory.
+    pub store: PathBuf,
+    /// The network, which opens nothing before it is used.
+    pub net: Net,
+    /// Who is told of progress.
+    pub reporter: Arc<dyn Reporter>,
+    /// How many things may run at once.
+    pub jobs: usize,
+}
+
+impl Ctx {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_store(&self, access: Access) -> Result<Arc<Store>, OpsError> {
+        Ok(Arc::new(Store::open(&self.store, access)?))
+    }
+}

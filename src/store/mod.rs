@@ -21,6 +21,7 @@ pub mod check;
 pub mod error;
 pub mod gc;
 pub mod image;
+pub mod layout;
 pub mod partial;
 pub mod root;
 

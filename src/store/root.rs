@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
 use super::{Store, StoreError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
-use crate::model::lock::{Lock, LockedImage, wire};
-
-/// The `oci-layout` file's content (image-spec, "oci-layout file").
-pub const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+use crate::model::lock::{Lock, wire};
 
 /// What a root holds, as `root.json` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,32 +22,6 @@ pub struct Root {
     pub lab: String,
     /// Every blob the lab needs, with its size in bytes.
     pub blobs: BTreeMap<Digest, u64>,
-}
-
-/// `index.json` of an OCI layout that lists these images under the names importers know them by. Images only: other
-/// artifacts break imports. Both annotations, for skopeo and for containerd.
-pub fn layout_index(images: &[LockedImage]) -> String {
-    let manifests: Vec<serde_json::Value> = images
-        .iter()
-        .map(|image| {
-            let name = image.reference.tagged();
-            serde_json::json!({
-                "mediaType": image.media_type,
-                "digest": image.digest,
-                "size": image.size,
-                "annotations": {
-                    "io.containerd.image.name": name,
-                    "org.opencontainers.image.ref.name": name,
-                },
-            })
-        })
-        .collect();
-    serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": manifests,
-    })
-    .to_string()
 }
 
 impl Store {
@@ -65,11 +37,13 @@ impl Store {
         let root = Root { format: 1, lab: lock.name.clone(), blobs: blobs.clone() };
         let json = serde_json::to_string(&root).map_err(|e| damaged(&dir, e.to_string()))?;
         let text = wire::to_text(lock).map_err(|e| damaged(&dir, e.to_string()))?;
+        let images = lock.images.iter();
+        let named = images.map(|i| OciDescriptor::new(&i.media_type, i.digest, i.size).named(&i.reference.tagged()));
         let files = [
-            ("oci-layout", OCI_LAYOUT.to_owned()),
-            ("index.json", layout_index(&lock.images)),
-            ("lock.toml", text),
-            ("root.json", json),
+            ("oci-layout", OCI_LAYOUT.as_bytes().to_vec()),
+            ("index.json", oci_index(named.collect())),
+            ("lock.toml", text.into_bytes()),
+            ("root.json", json.into_bytes()),
         ];
         if files.iter().all(|(name, text)| unchanged(&dir.join(name), text)) {
             return Ok(());
@@ -82,7 +56,7 @@ impl Store {
         }
         for (name, text) in files {
             let path = dir.join(name);
-            atomic::write_file(&path, text.as_bytes()).map_err(|e| StoreError::io(&path, "write", e))?;
+            atomic::write_file(&path, &text).map_err(|e| StoreError::io(&path, "write", e))?;
         }
         Ok(())
     }
@@ -145,6 +119,6 @@ fn damaged(path: &Path, why: String) -> StoreError {
     StoreError::Damaged { path: path.to_owned(), why }
 }
 
-fn unchanged(path: &Path, text: &str) -> bool {
-    fs_err::read_to_string(path).is_ok_and(|old| old == text)
+fn unchanged(path: &Path, text: &[u8]) -> bool {
+    fs_err::read(path).is_ok_and(|old| old == text)
 }

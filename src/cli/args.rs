@@ -1,0 +1,292 @@
+//! What people type. Doc comments here are the help texts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
+#[derive(Debug, Parser)]
+#[command(name = "labimg", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The store [env: LABIMG_STORE]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Ask TO instead of FROM: a registry (`docker.io=http://127.0.0.1:5000`, `*` for all) or a URL's start [env: LABIMG_MIRROR]
+    #[arg(long, global = true, value_name = "FROM=TO")]
+    pub mirror: Vec<String>,
+    /// Talk plain HTTP to this registry [env: LABIMG_PLAIN_HTTP]
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
+    pub plain_http: Vec<String>,
+    /// Trust the certificate authorities in this PEM file, too [env: LABIMG_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// Read registry credentials from this file (Docker's config.json, containers' auth.json) [env: LABIMG_CREDENTIALS]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub credentials: Vec<PathBuf>,
+    /// Downloads at a time, and threads for what takes many [default: 8] [env: LABIMG_JOBS]
+    #[arg(short, long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Downloads at a time from one host [default: 8] [env: LABIMG_PER_HOST]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub per_host: Option<u16>,
+    /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Write JSON for machines to standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no notes
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Colours on a terminal
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Pin every input of a profile by hash
+    Lock(LockArgs),
+    /// Fill the store with everything a lock names
+    Fetch(ProfileArgs),
+    /// Make the bundle: lock if there is no lock, fetch what is missing, write one file
+    Build(BuildArgs),
+    /// Show what a bundle is and holds
+    Inspect(InspectArgs),
+    /// List a bundle's images, charts and files
+    Ls(BundleArgs),
+    /// Write one thing out of a bundle to standard output
+    Cat(CatArgs),
+    /// Show which image, chart and file owns how many bytes
+    Size(BundleArgs),
+    /// Compare two bundles: by name, then by digest; exit code 3 when they differ
+    Diff(DiffArgs),
+    /// Write images out of a bundle as an archive for other tools
+    Export(ExportArgs),
+    /// Draw what a lab is made of
+    Graph(GraphArgs),
+    /// Look after the store
+    Store(StoreArgs),
+    /// Look whether this machine is fit
+    Doctor(DoctorArgs),
+    /// Print the JSON Schema of profiles
+    Schema,
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+}
+
+/// A profile.
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub profile: PathBuf,
+}
+
+/// A bundle.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+}
+
+/// `labimg lock`
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub profile: PathBuf,
+    /// Resolve this input anew (a name, an image, or `epoch`); without a name: all of them
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
+    pub update: Option<Vec<String>>,
+    /// Change nothing; exit code 3 when the lock would change
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `labimg build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The profiles
+    #[arg(value_name = "PROFILE", required = true)]
+    pub profiles: Vec<PathBuf>,
+    /// Where the bundles go
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+    /// Build again and compare; exit code 3 when it differs
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `labimg inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// Hash every member and name the damaged ones
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// `labimg cat`
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// `lock`, `profile`, a chart, a file, an image (its manifest), a digest, or a member's path
+    #[arg(value_name = "WHAT")]
+    pub what: String,
+}
+
+/// `labimg diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// One bundle
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// The other
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+}
+
+/// `labimg export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// An OCI archive: for `ctr images import`, skopeo, podman
+    #[arg(long, required_unless_present = "docker", conflicts_with = "docker")]
+    pub oci: bool,
+    /// A Docker archive: for `docker load`
+    #[arg(long)]
+    pub docker: bool,
+    /// The platform [default: the only one, or this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Only this image (repeatable)
+    #[arg(long, value_name = "REF")]
+    pub image: Vec<String>,
+    /// Where to; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `labimg graph`
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub profile: PathBuf,
+    /// In which form
+    #[arg(long, value_enum, default_value = "dot")]
+    pub format: GraphFormat,
+}
+
+/// Forms of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// A drawing.
+    Svg,
+}
+
+/// `labimg store`
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// What to do with it
+    #[command(subcommand)]
+    pub verb: StoreVerb,
+}
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub enum StoreVerb {
+    /// Hash every blob and name the bad ones; exit code 4 when there are some
+    Check {
+        /// Throw bad blobs away and fetch them anew
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove what no lab needs
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Keep what is younger: `24h`, `30m`, `7d`, `0s`
+        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
+        grace: std::time::Duration,
+    },
+    /// Show which lab uses how much
+    Du,
+    /// Print where the store is, or a blob in it, or a lab
+    Path {
+        /// A digest or a lab
+        #[arg(value_name = "WHAT")]
+        what: Option<String>,
+    },
+}
+
+/// `labimg doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {}
+
+/// `labimg completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+fn parse_age(text: &str) -> Result<std::time::Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(format!("`{text}` is not an age: want a number and s, m, h or d")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not an age"))?;
+    Ok(std::time::Duration::from_secs(number.saturating_mul(factor)))
+}
+
+/// Parses the command line.
+///
+/// # Errors
+/// Clap's own: a wrong line, or a request for help or the version.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args)
+}

@@ -1,0 +1,229 @@
+//! One function per verb: arguments to options, one operation, its result to the printer.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+
+use super::args::{
+    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, StoreVerb, Verb,
+};
+use super::error::{CliError, Outcome, Status};
+use super::{App, print, render};
+use crate::build::export::{Format, Selection};
+use crate::model::image::ImageRef;
+use crate::model::platform::Platform;
+use crate::ops::build::BuildOptions;
+use crate::ops::doctor::{Surroundings, Verdict};
+use crate::ops::export::Output;
+use crate::ops::lock::LockOptions;
+use crate::ops::{self, OpsError};
+
+/// Runs a verb.
+pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
+    match verb {
+        Verb::Lock(args) => lock(app, args).await,
+        Verb::Fetch(args) => {
+            let done = ops::fetch::fetch(&app.ctx, &args.profile).await?;
+            show(app, &done, |_| String::new(), || app.say(&render::fetched(&done)))
+        }
+        Verb::Build(args) => build(app, args).await,
+        Verb::Inspect(args) => inspect(app, &args),
+        Verb::Ls(args) => {
+            let entries = ops::ls::ls(&args.bundle)?;
+            show(app, &entries, |e| render::ls(e), || ())
+        }
+        Verb::Cat(args) => cat(app, &args),
+        Verb::Size(args) => {
+            let report = ops::size::size(&args.bundle)?;
+            show(app, &report, render::size, || ())
+        }
+        Verb::Diff(args) => diff(app, &args),
+        Verb::Export(args) => export(app, &args),
+        Verb::Graph(args) => graph(app, &args),
+        Verb::Store(args) => store(app, args.verb).await,
+        Verb::Doctor(_) => doctor(app),
+        Verb::Schema => out(print::json(&ops::schema::schema())),
+        Verb::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut super::args::Cli::command(), "labimg", &mut script);
+            out(print::to_stdout(&String::from_utf8_lossy(&script)))
+        }
+    }
+}
+
+fn out(written: io::Result<()>) -> Outcome {
+    written.map(|()| Status::Ok).map_err(CliError::Output)
+}
+
+/// JSON for machines, else data to standard output and words to standard error.
+fn show<T: serde::Serialize + ?Sized>(
+    app: &App,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+    words: impl FnOnce(),
+) -> Outcome {
+    app.progress.clear();
+    if app.json {
+        return out(print::json(&value));
+    }
+    words();
+    let text = text(value);
+    if text.is_empty() { Ok(Status::Ok) } else { out(print::to_stdout(&text)) }
+}
+
+async fn lock(app: &App, args: LockArgs) -> Outcome {
+    let update_all = args.update.as_ref().is_some_and(Vec::is_empty);
+    let options = LockOptions { update: args.update.unwrap_or_default(), update_all, check: args.check };
+    let done = ops::lock::lock(&app.ctx, &args.profile, &options).await?;
+    show(app, &done, |d| render::changes(&d.changes), || app.say(&render::locked(&done)))
+}
+
+async fn build(app: &App, args: BuildArgs) -> Outcome {
+    let options = BuildOptions { out: args.out, check: args.check };
+    let mut built = Vec::new();
+    for profile in &args.profiles {
+        let done = ops::build::build(&app.ctx, profile, &options).await?;
+        app.progress.clear();
+        if !app.json {
+            app.say(&render::built(&done));
+            print::to_stdout(&done.bundle.display().to_string()).map_err(CliError::Output)?;
+        }
+        built.push(done);
+    }
+    if app.json { out(print::json(&built)) } else { Ok(Status::Ok) }
+}
+
+fn inspect(app: &App, args: &InspectArgs) -> Outcome {
+    let report = ops::inspect::inspect(&args.bundle, args.verify, app.ctx.reporter.as_ref())?;
+    let damaged = report.damaged.as_ref().is_some_and(|d| !d.is_empty());
+    show(app, &report, render::inspect, || ())?;
+    Ok(if damaged { Status::Mismatch } else { Status::Ok })
+}
+
+fn cat(app: &App, args: &CatArgs) -> Outcome {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    match ops::cat::cat(&args.bundle, &args.what, &mut stdout) {
+        Ok(()) => out(stdout.flush()),
+        Err(e) => {
+            app.progress.clear();
+            match broken_pipe(&e) {
+                true => Ok(Status::Ok),
+                false => Err(e.into()),
+            }
+        }
+    }
+}
+
+/// Whether an error is, at its root, a reader that went away.
+fn broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        if let Some(crate::store::StoreError::Io { source, .. }) = e.downcast_ref::<crate::store::StoreError>()
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            return true;
+        }
+        if let Some(crate::store::bundle::BundleError::Store(crate::store::StoreError::Io { source, .. })) =
+            e.downcast_ref()
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            return true;
+        }
+        next = e.source();
+    }
+    false
+}
+
+fn diff(app: &App, args: &DiffArgs) -> Outcome {
+    let report = ops::diff::diff(&args.a, &args.b)?;
+    show(app, &report, render::diff, || ())?;
+    Ok(if report.same { Status::Ok } else { Status::Stale })
+}
+
+fn export(app: &App, args: &ExportArgs) -> Outcome {
+    let platform = args.platform.as_deref().map(str::parse::<Platform>).transpose();
+    let images: Result<Vec<ImageRef>, _> = args.image.iter().map(|i| i.parse::<ImageRef>()).collect();
+    let selection = Selection {
+        format: if args.docker { Format::Docker } else { Format::Oci },
+        platform: platform.map_err(|e| OpsError::user(e.to_string()))?,
+        images: images.map_err(OpsError::from)?,
+    };
+    let streaming = args.output == Path::new("-");
+    let mut stdout = io::BufWriter::with_capacity(1 << 18, io::stdout().lock());
+    let output = if streaming { Output::Stream(&mut stdout) } else { Output::File(&args.output) };
+    let done = match ops::export::export(&args.bundle, &selection, output, app.ctx.reporter.as_ref()) {
+        Err(e) if streaming && broken_pipe(&e) => return Ok(Status::Ok),
+        other => other?,
+    };
+    stdout.flush().map_err(CliError::Output)?;
+    drop(stdout);
+    app.progress.clear();
+    match (streaming, app.json) {
+        (false, true) => out(print::json(&done)),
+        _ => {
+            app.say(&render::exported(&done));
+            Ok(Status::Ok)
+        }
+    }
+}
+
+fn graph(app: &App, args: &GraphArgs) -> Outcome {
+    let graph = ops::graph::graph(&args.profile)?;
+    show(
+        app,
+        &graph,
+        |g| match args.format {
+            GraphFormat::Dot => ops::graph::dot(g),
+            GraphFormat::Svg => ops::graph::svg(g),
+        },
+        || (),
+    )
+}
+
+async fn store(app: &App, verb: StoreVerb) -> Outcome {
+    match verb {
+        StoreVerb::Check { repair } => {
+            let done = ops::store::check(&app.ctx, repair).await?;
+            show(app, &done, render::checked, || ())?;
+            Ok(if done.remaining.is_empty() { Status::Ok } else { Status::Mismatch })
+        }
+        StoreVerb::Gc { dry_run, grace } => {
+            let done = ops::store::gc(&app.ctx, std::time::SystemTime::now(), grace, dry_run)?;
+            show(app, &done, |_| String::new(), || app.say(&render::collected(&done, dry_run)))
+        }
+        StoreVerb::Du => {
+            let usage = ops::store::du(&app.ctx)?;
+            show(app, &usage, render::usage, || ())
+        }
+        StoreVerb::Path { what } => {
+            let path = ops::store::path(&app.ctx, what.as_deref())?;
+            show(app, &path, |p| p.display().to_string(), || ())
+        }
+    }
+}
+
+/// Where distributions keep their certificate authorities.
+const CA_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+fn doctor(app: &App) -> Outcome {
+    let path = app.env.get("PATH").unwrap_or_default();
+    let around = Surroundings {
+        path: path.split(':').filter(|p| !p.is_empty()).map(PathBuf::from).collect(),
+        settings: app.settings.files.clone(),
+        engines: app.settings.engine.iter().map(|(name, e)| e.summary(name)).collect(),
+        credentials: app.settings.net.credential_files.iter().filter(|p| p.is_file()).cloned().collect(),
+        system_ca: CA_BUNDLES.iter().map(PathBuf::from).find(|p| p.is_file()),
+    };
+    let findings = ops::doctor::doctor(&app.ctx, &around);
+    show(app, &findings, |f| render::doctor(f), || ())?;
+    Ok(if findings.iter().any(|f| f.verdict == Verdict::Bad) { Status::User } else { Status::Ok })
+}

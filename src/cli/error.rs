@@ -1,0 +1,90 @@
+//! Errors become a message, a hint and an exit code: here and nowhere else.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::ops::{Kind, OpsError};
+
+/// How the program ends. The numbers are part of the interface (README, "Exit codes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// All went well.
+    Ok = 0,
+    /// Something the user or the environment can mend.
+    User = 1,
+    /// A wrong command line.
+    Usage = 2,
+    /// A stale lock, or a difference found.
+    Stale = 3,
+    /// A hash that is not what it must be.
+    Mismatch = 4,
+    /// Our own fault.
+    Internal = 70,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// What a verb ends with.
+pub type Outcome = Result<Status, CliError>;
+
+/// A verb that failed.
+#[derive(Debug)]
+pub enum CliError {
+    /// The operation failed.
+    Ops(OpsError),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl<E: Into<OpsError>> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self::Ops(error.into())
+    }
+}
+
+/// Tells a person what went wrong and gives the status. A reader that went away is no error.
+pub fn report(error: &CliError) -> Status {
+    let (text, hint, status) = match error {
+        CliError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return Status::Ok,
+        CliError::Output(e) => (format!("can not write to standard output: {e}"), None, Status::User),
+        CliError::Ops(OpsError::Io(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Status::Ok,
+        CliError::Ops(e) => (chain(e), e.hint(), status(e)),
+    };
+    let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
+    let blue = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Cyan.into()));
+    super::print::to_stderr(&format!("{red}error:{red:#} {text}"));
+    if let Some(hint) = hint {
+        super::print::to_stderr(&format!("{blue}hint:{blue:#} {hint}"));
+    }
+    status
+}
+
+/// The message, and its causes where they say something it does not.
+fn chain(error: &OpsError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn status(error: &OpsError) -> Status {
+    match error.kind() {
+        Kind::User => Status::User,
+        Kind::Stale => Status::Stale,
+        Kind::Mismatch => Status::Mismatch,
+        Kind::Internal => Status::Internal,
+    }
+}

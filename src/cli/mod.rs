@@ -1,0 +1,111 @@
+//! The terminal: arguments, settings, progress, rendering, exit codes. No logic.
+
+mod args;
+mod commands;
+mod error;
+mod print;
+mod progress;
+mod render;
+mod settings;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use args::{Cli, Color, Global, Verb};
+use error::{CliError, Outcome, Status};
+use progress::Progress;
+use settings::{Env, Settings};
+
+use crate::ops::{Ctx, OpsError};
+use crate::source::Net;
+
+/// Runs labimg with these arguments (the first is the program's name).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match args::parse(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; clap knows where each of them goes.
+            let _ = e.print();
+            return if e.use_stderr() { Status::Usage.into() } else { Status::Ok.into() };
+        }
+    };
+    choose_colour(cli.global.color);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(e) => Err(OpsError::Io(e).into()),
+    };
+    outcome.unwrap_or_else(|e| error::report(&e)).into()
+}
+
+fn choose_colour(when: Color) {
+    match when {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}
+
+/// The verb, or Ctrl-C: whatever was written so far is whole or resumable, so leaving at once is safe.
+async fn run(cli: Cli) -> Outcome {
+    let env = Env::read();
+    let app = App::new(&cli.global, env, profile_of(&cli.verb))?;
+    tokio::spawn(leave_on_signal(app.progress.clone()));
+    let outcome = commands::run(&app, cli.verb).await;
+    app.progress.clear();
+    outcome
+}
+
+async fn leave_on_signal(progress: Arc<Progress>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let status = tokio::select! {
+        _ = tokio::signal::ctrl_c() => Status::Interrupted as i32,
+        _ = terminate.recv() => 143,
+    };
+    progress.clear();
+    print::to_stderr("interrupted; what is there is kept, the same command goes on from here");
+    #[expect(clippy::exit, reason = "a blocking write under way must not hold the program")]
+    std::process::exit(status);
+}
+
+/// The profile whose folder may hold `labimg.local.toml`.
+fn profile_of(verb: &Verb) -> Option<&Path> {
+    match verb {
+        Verb::Lock(a) => Some(&a.profile),
+        Verb::Fetch(a) => Some(&a.profile),
+        Verb::Build(a) => a.profiles.first().map(|p| p.as_path()),
+        Verb::Graph(a) => Some(&a.profile),
+        _ => None,
+    }
+}
+
+/// What every command needs.
+struct App {
+    ctx: Ctx,
+    env: Env,
+    settings: Settings,
+    progress: Arc<Progress>,
+    json: bool,
+    quiet: bool,
+}
+
+impl App {
+    fn new(global: &Global, env: Env, profile: Option<&Path>) -> Result<Self, CliError> {
+        let settings = settings::resolve(global, &env, profile)?;
+        let progress = Arc::new(Progress::new(global.quiet));
+        let net = Net::new(settings.net.clone(), progress.clone());
+        let ctx = Ctx { store: settings.store.clone(), net, reporter: progress.clone(), jobs: settings.jobs };
+        Ok(Self { ctx, env, settings, progress, json: global.json, quiet: global.quiet })
+    }
+
+    /// Says something to a person, unless nobody wants to hear it.
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            print::to_stderr(text.trim_end());
+        }
+    }
+}

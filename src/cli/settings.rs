@@ -1,0 +1,311 @@
+//! Settings: flags over environment over `labimg.local.toml` beside the profile over the user's file. Only this file reads
+//! the environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::args::Global;
+use crate::ops::OpsError;
+use crate::source::options::{NetOptions, ProxyOptions};
+
+/// Name of the file beside a profile.
+pub const LOCAL_FILE: &str = "labimg.local.toml";
+
+/// Everything a machine may want to be different. None of it ever enters a profile, lock or bundle.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SettingsFile {
+    /// The store.
+    pub store: Option<PathBuf>,
+    /// Downloads at a time.
+    pub jobs: Option<u16>,
+    /// Downloads at a time from one host.
+    pub per_host: Option<u16>,
+    /// Tries per request.
+    pub tries: Option<u32>,
+    /// Seconds without a byte before a download is tried anew.
+    pub stall_timeout: Option<u64>,
+    /// No network.
+    pub offline: Option<bool>,
+    /// Registries that speak plain HTTP.
+    #[serde(default)]
+    pub plain_http: Vec<String>,
+    /// PEM files of certificate authorities to trust, too; relative to this file.
+    #[serde(default)]
+    pub ca: Vec<PathBuf>,
+    /// Credential files; relative to this file.
+    #[serde(default)]
+    pub credentials: Vec<PathBuf>,
+    /// Mirrors: a registry, `*`, or the start of a URL, to one or more addresses.
+    #[serde(default)]
+    pub mirror: BTreeMap<String, OneOrMany>,
+    /// Proxies.
+    #[serde(default)]
+    pub proxy: ProxyFile,
+    /// What engines need on this machine.
+    #[serde(default)]
+    pub engine: BTreeMap<String, EngineFile>,
+}
+
+/// One address or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several, asked in this order.
+    Many(Vec<String>),
+}
+
+/// Proxies.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ProxyFile {
+    /// For `http://`.
+    pub http: Option<String>,
+    /// For `https://`.
+    pub https: Option<String>,
+    /// Hosts that need none, comma-separated.
+    pub no_proxy: Option<String>,
+}
+
+/// Quirks of one engine on this machine; used when a lab comes up.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct EngineFile {
+    /// Further patches of the engine's configuration.
+    #[serde(default)]
+    pub config_patches: Vec<String>,
+    /// Feature gates.
+    #[serde(default)]
+    pub feature_gates: BTreeMap<String, bool>,
+    /// Environment of the engine's own program.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+impl EngineFile {
+    /// One line on what is set for the engine `name`. Values stay out of it: an environment may hold secrets.
+    pub fn summary(&self, name: &str) -> String {
+        let keys = |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        format!(
+            "{name}: {} configuration patches, feature gates [{}], environment [{}]",
+            self.config_patches.len(),
+            keys(self.feature_gates.keys().collect()),
+            keys(self.env.keys().collect())
+        )
+    }
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The store.
+    pub store: PathBuf,
+    /// The network.
+    pub net: NetOptions,
+    /// How many things at a time.
+    pub jobs: usize,
+    /// Engine quirks, by engine.
+    pub engine: BTreeMap<String, EngineFile>,
+    /// Files that were read, the strongest first.
+    pub files: Vec<PathBuf>,
+}
+
+/// The environment, read once.
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    /// The process's own.
+    pub fn read() -> Self {
+        let pairs = std::env::vars_os();
+        Self(pairs.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let split = |text: &str| text.split([',', ' ']).filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        self.get(name).map(split).unwrap_or_default()
+    }
+
+    fn either(&self, a: &str, b: &str) -> Option<String> {
+        self.get(a).or_else(|| self.get(b)).map(str::to_owned)
+    }
+
+    fn home(&self, xdg: &str, below: &str) -> Option<PathBuf> {
+        self.get(xdg).map(PathBuf::from).or_else(|| self.get("HOME").map(|home| Path::new(home).join(below)))
+    }
+}
+
+/// Puts the settings together for a verb that works on `profile` (or on none).
+///
+/// # Errors
+/// A settings file that can not be read, values that make no sense, no home for the store.
+pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>) -> Result<Settings, OpsError> {
+    let beside = profile.map_or_else(|| PathBuf::from("."), |p| crate::base::atomic::parent(p).to_owned());
+    let user = env.home("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("labimg/settings.toml"));
+    let mut files = Vec::new();
+    let mut layers = Vec::new();
+    for path in [Some(beside.join(LOCAL_FILE)), user].into_iter().flatten() {
+        if let Some(layer) = read_file(&path)? {
+            files.push(path);
+            layers.push(layer);
+        }
+    }
+    let net = net_options(global, env, &layers)?;
+    let jobs = net.jobs;
+    Ok(Settings { store: store(global, env, &layers)?, net, jobs, engine: engines(&layers), files })
+}
+
+fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
+    let text = match fs_err::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let mut file: SettingsFile =
+        toml::from_str(&text).map_err(|e| OpsError::user(format!("settings file `{}`: {e}", path.display())))?;
+    let dir = crate::base::atomic::parent(path);
+    for path in file.ca.iter_mut().chain(file.credentials.iter_mut()).chain(file.store.iter_mut()) {
+        *path = dir.join(&path);
+    }
+    Ok(Some(file))
+}
+
+fn store(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<PathBuf, OpsError> {
+    global
+        .store
+        .clone()
+        .or_else(|| env.get("LABIMG_STORE").map(PathBuf::from))
+        .or_else(|| layers.iter().find_map(|l| l.store.clone()))
+        .or_else(|| env.home("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("labimg/store")))
+        .ok_or_else(|| OpsError::hinted("no place for the store: HOME is not set", "give one: --store DIR"))
+}
+
+fn net_options(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<NetOptions, OpsError> {
+    let defaults = NetOptions::default();
+    let number = |name: &str| match env.get(name).map(str::parse::<u16>) {
+        Some(Ok(n)) if n > 0 => Ok(Some(n)),
+        Some(_) => Err(OpsError::user(format!("{name} is not a number above 0"))),
+        None => Ok(None),
+    };
+    let layer = |get: fn(&SettingsFile) -> Option<u16>| layers.iter().find_map(get);
+    let jobs = global.jobs.or(number("LABIMG_JOBS")?).or(layer(|l| l.jobs));
+    let per_host = global.per_host.or(number("LABIMG_PER_HOST")?).or(layer(|l| l.per_host));
+    let offline = global.offline
+        || match env.get("LABIMG_OFFLINE") {
+            Some(text) => !matches!(text, "0" | "false" | "no"),
+            None => layers.iter().find_map(|l| l.offline).unwrap_or(false),
+        };
+    let mut options = NetOptions {
+        jobs: jobs.map_or(defaults.jobs, usize::from),
+        per_host: per_host.map_or(defaults.per_host, usize::from),
+        tries: layers.iter().find_map(|l| l.tries).unwrap_or(defaults.tries),
+        stall_timeout: layers.iter().find_map(|l| l.stall_timeout).map_or(defaults.stall_timeout, Duration::from_secs),
+        offline,
+        proxy: proxy(env, layers),
+        ..defaults
+    };
+    options.plain_http = [global.plain_http.clone(), env.list("LABIMG_PLAIN_HTTP")].concat();
+    options.plain_http.extend(layers.iter().flat_map(|l| l.plain_http.clone()));
+    options.ca_files = global.ca.clone();
+    options.ca_files.extend(env.list("LABIMG_CA").into_iter().map(PathBuf::from));
+    options.ca_files.extend(layers.iter().flat_map(|l| l.ca.clone()));
+    options.credential_files = credential_files(global, env, layers);
+    mirrors(global, env, layers, &mut options)?;
+    Ok(options)
+}
+
+fn proxy(env: &Env, layers: &[SettingsFile]) -> ProxyOptions {
+    let layer = |get: fn(&ProxyFile) -> Option<String>| layers.iter().find_map(|l| get(&l.proxy));
+    let all = || env.either("ALL_PROXY", "all_proxy");
+    ProxyOptions {
+        http: env.either("HTTP_PROXY", "http_proxy").or_else(all).or_else(|| layer(|p| p.http.clone())),
+        https: env.either("HTTPS_PROXY", "https_proxy").or_else(all).or_else(|| layer(|p| p.https.clone())),
+        no_proxy: env.either("NO_PROXY", "no_proxy").or_else(|| layer(|p| p.no_proxy.clone())),
+    }
+}
+
+/// Where credentials may be: named ones, then where Docker and the containers tools keep theirs. Files that are not there
+/// are left out, unless named.
+fn credential_files(global: &Global, env: &Env, layers: &[SettingsFile]) -> Vec<PathBuf> {
+    let mut files = global.credentials.clone();
+    files.extend(env.list("LABIMG_CREDENTIALS").into_iter().map(PathBuf::from));
+    files.extend(layers.iter().flat_map(|l| l.credentials.clone()));
+    let usual = [
+        env.get("REGISTRY_AUTH_FILE").map(PathBuf::from),
+        env.get("XDG_RUNTIME_DIR").map(|d| Path::new(d).join("containers/auth.json")),
+        env.home("XDG_CONFIG_HOME", ".config").map(|d| d.join("containers/auth.json")),
+        env.home("DOCKER_CONFIG", ".docker").map(|d| d.join("config.json")),
+    ];
+    files.extend(usual.into_iter().flatten().filter(|f| f.is_file()));
+    files
+}
+
+fn mirrors(global: &Global, env: &Env, layers: &[SettingsFile], options: &mut NetOptions) -> Result<(), OpsError> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for layer in layers.iter().rev() {
+        for (from, to) in &layer.mirror {
+            let to = match to {
+                OneOrMany::One(one) => vec![one.clone()],
+                OneOrMany::Many(many) => many.clone(),
+            };
+            found.insert(from.clone(), to);
+        }
+    }
+    for flags in [env.list("LABIMG_MIRROR"), global.mirror.clone()] {
+        let mut mine: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for flag in flags {
+            let (from, to) = split_mirror(&flag)?;
+            mine.entry(from.to_owned()).or_default().push(to.to_owned());
+        }
+        found.extend(mine);
+    }
+    for (from, to) in found {
+        for address in &to {
+            check_address(address)?;
+        }
+        match from.contains("://") {
+            true => options.url_mirrors.extend(to.into_iter().map(|to| (from.clone(), to))),
+            false => {
+                options.registry_mirrors.insert(from, to);
+            }
+        }
+    }
+    // The longest prefix is the most exact one.
+    options.url_mirrors.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
+    Ok(())
+}
+
+fn split_mirror(flag: &str) -> Result<(&str, &str), OpsError> {
+    let wrong = || {
+        OpsError::hinted(
+            format!("`{flag}` is not a mirror"),
+            "FROM=TO, as in docker.io=http://127.0.0.1:5000 or https://github.com=http://127.0.0.1:8081/github.com",
+        )
+    };
+    let (from, to) = flag.split_once('=').ok_or_else(wrong)?;
+    if from.is_empty() || to.is_empty() { Err(wrong()) } else { Ok((from, to)) }
+}
+
+fn check_address(address: &str) -> Result<(), OpsError> {
+    let with_scheme = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
+    crate::model::url_policy::check_url(&with_scheme)
+        .map(|_| ())
+        .map_err(|e| OpsError::user(format!("mirror address: {e}")))
+}
+
+fn engines(layers: &[SettingsFile]) -> BTreeMap<String, EngineFile> {
+    let mut found = BTreeMap::new();
+    for layer in layers.iter().rev() {
+        found.extend(layer.engine.clone());
+    }
+    found
+}

@@ -1,0 +1,112 @@
+//! `labimg build`: lock when there is no lock, fetch what is missing, write the bundle.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::fetch::{FetchOutcome, fill};
+use super::lock::{LockOptions, LockOutcome, lock};
+use super::profile::load;
+use super::{Ctx, OpsError};
+use crate::base::atomic;
+use crate::build::bundle::describe;
+use crate::model::lock::wire;
+use crate::store::bundle::{Bundle, Description, Options, Outcome, write};
+use crate::store::{Access, Store};
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// Directory for the bundle; made when it is not there.
+    pub out: PathBuf,
+    /// Write the bundle a second time and compare.
+    pub check: bool,
+}
+
+/// What was built.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BuildOutcome {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Digest of its index: the bundle's identity.
+    pub identity: crate::base::digest::Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// It stood there already, byte for byte.
+    pub unchanged: bool,
+    /// The lock that was made because there was none.
+    pub locked: Option<LockOutcome>,
+    /// What came over the network.
+    pub fetched: FetchOutcome,
+}
+
+/// Builds the profile at `path`.
+///
+/// # Errors
+/// A stale lock, and whatever keeps an input from arriving or the bundle from being written.
+pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<BuildOutcome, OpsError> {
+    let disk = load(path)?;
+    let locked = match disk.read_lock()? {
+        Some(_) => None,
+        None => {
+            ctx.reporter.note(&format!("`{}` has no lock yet: locking it first", path.display()));
+            Some(lock(ctx, path, &LockOptions::default()).await?)
+        }
+    };
+    let locked_inputs = disk.valid_lock()?;
+    let store = ctx.open_store(Access::Shared)?;
+    let fetched = fill(ctx, &store, &disk, &locked_inputs).await?;
+    let profile = toml::to_string(&disk.profile).map_err(|e| OpsError::Internal(e.to_string()))?;
+    let lock_text = wire::to_text(&locked_inputs).map_err(|e| OpsError::Internal(e.to_string()))?;
+    let description = describe(&profile, &lock_text, &locked_inputs, store.as_ref())?;
+    fs_err::create_dir_all(&options.out)?;
+    let target = options.out.join(disk.bundle_name());
+    let done = write(&description, store.as_ref(), &target, Options::default(), ctx.reporter.as_ref())?;
+    if options.check {
+        build_again(ctx, &description, &store, &target)?;
+    }
+    Ok(BuildOutcome {
+        bundle: target,
+        identity: done.identity,
+        size: done.size,
+        unchanged: done.outcome == Outcome::Unchanged,
+        locked,
+        fetched,
+    })
+}
+
+/// Writes the bundle a second time, in a scratch folder beside the first and with another number of threads, and compares.
+fn build_again(ctx: &Ctx, description: &Description, store: &Store, target: &Path) -> Result<(), OpsError> {
+    let scratch = tempfile::tempdir_in(atomic::parent(target))?;
+    let second = scratch.path().join(target.file_name().unwrap_or_default());
+    let options = Options { threads: 1, sync: false };
+    write(description, store, &second, options, ctx.reporter.as_ref())?;
+    let Some(at) = first_difference(target, &second)? else { return Ok(()) };
+    let bundle = Bundle::open(&second)?;
+    let member = bundle.index().members.iter().rev().find(|m| m.offset <= at);
+    let what = member.map_or_else(|| "its index".to_owned(), |m| m.path.clone());
+    Err(OpsError::NotReproducible { path: target.to_owned(), what: format!("{what}, at byte {at}") })
+}
+
+/// The first byte in which two files differ; a shorter file differs where it ends.
+fn first_difference(a: &Path, b: &Path) -> Result<Option<u64>, OpsError> {
+    let (mut a, mut b) = (fs_err::File::open(a)?, fs_err::File::open(b)?);
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    loop {
+        left.clear();
+        right.clear();
+        a.by_ref().take(1 << 18).read_to_end(&mut left)?;
+        b.by_ref().take(1 << 18).read_to_end(&mut right)?;
+        if left != right {
+            let same = left.iter().zip(&right).take_while(|(x, y)| x == y).count();
+            return Ok(Some(at + same as u64));
+        }
+        if left.is_empty() {
+            return Ok(None);
+        }
+        at += left.len() as u64;
+    }
+}

@@ -1,0 +1,191 @@
+//! One error for all operations: what failed, what to do, and how the program should end.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::export::ExportFailure;
+use crate::build::export::ExportError;
+use crate::model::image::ImageRefError;
+use crate::model::lock::Stale;
+use crate::model::lock::wire::LockReadError;
+use crate::model::profile::ProfileError;
+use crate::source::{ErrorKind, SourceError};
+use crate::store::StoreError;
+use crate::store::bundle::BundleError;
+
+/// How the program should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something the user or the environment can mend.
+    User,
+    /// The lock does not answer its profile, or a comparison found a difference.
+    Stale,
+    /// Bytes that are not what they must be.
+    Mismatch,
+    /// Our own fault.
+    Internal,
+}
+
+/// A failed operation.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// The profile is wrong.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The lock can not be used.
+    #[error("{path}: {source}")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: LockReadError,
+    },
+    /// There is no lock.
+    #[error("`{0}` has no lock yet")]
+    NoLock(PathBuf),
+    /// The lock does not answer its profile.
+    #[error("the lock `{path}` does not answer its profile:{}", list(.stale))]
+    Stale {
+        /// The lock file.
+        path: PathBuf,
+        /// In which way.
+        stale: Vec<Stale>,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network, or what came from it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// An export.
+    #[error(transparent)]
+    Export(#[from] ExportFailure),
+    /// An input failed; says which and where the profile names it.
+    #[error("{input}: {source}")]
+    Input {
+        /// The input as people call it.
+        input: String,
+        /// What happened.
+        source: Box<OpsError>,
+    },
+    /// Not an image reference.
+    #[error(transparent)]
+    Reference(#[from] ImageRefError),
+    /// Something the user asked for that is not there or makes no sense.
+    #[error("{message}")]
+    User {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Two builds of one lock gave different bytes.
+    #[error("built again, `{path}` is different: {what}")]
+    NotReproducible {
+        /// The bundle.
+        path: PathBuf,
+        /// The first member that differs.
+        what: String,
+    },
+    /// Our own fault.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+fn list(stale: &[Stale]) -> String {
+    const SHOWN: usize = 20;
+    let mut text: String = stale.iter().take(SHOWN).map(|s| format!("\n  {}: {}", s.input, s.why)).collect();
+    if stale.len() > SHOWN {
+        text += &format!("\n  and {} more", stale.len() - SHOWN);
+    }
+    text
+}
+
+impl OpsError {
+    /// Something wrong with what the user asked for.
+    pub fn user(message: impl Into<String>) -> Self {
+        Self::User { message: message.into(), hint: None }
+    }
+
+    /// The same with a way out.
+    pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::User { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// How the program should end.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Stale { .. } | Self::NotReproducible { .. } => Kind::Stale,
+            Self::Store(StoreError::Mismatch { .. }) => Kind::Mismatch,
+            Self::Source(e) if e.kind() == ErrorKind::Mismatch => Kind::Mismatch,
+            Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) if e.is_integrity() => Kind::Mismatch,
+            Self::Export(ExportFailure::Export(ExportError::Store(StoreError::Mismatch { .. }))) => Kind::Mismatch,
+            Self::Input { source, .. } => source.kind(),
+            Self::Internal(_) => Kind::Internal,
+            _ => Kind::User,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoLock(path) => Some(format!("labimg lock {}", path.display())),
+            Self::Stale { path, .. } => Some(format!("labimg lock {}", path.with_extension("toml").display())),
+            Self::Lock { path, source } => Some(match source {
+                LockReadError::Version { .. } => "use the labimg that wrote it, or delete it and lock again".to_owned(),
+                _ => format!(
+                    "locks are not edited by hand: restore it, or delete it and run: labimg lock {}",
+                    path.with_extension("toml").display()
+                ),
+            }),
+            Self::Store(e) => store_hint(e),
+            Self::Source(SourceError::Store(e)) => store_hint(e),
+            Self::Source(e) => e.hint(),
+            Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) => bundle_hint(e),
+            Self::Input { source, .. } => source.hint(),
+            Self::User { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+}
+
+fn bundle_hint(error: &BundleError) -> Option<String> {
+    Some(match error {
+        BundleError::Store(e) => return store_hint(e),
+        BundleError::NoRoom { .. } => "make room, or write elsewhere: --out DIR".to_owned(),
+        BundleError::Truncated { .. } | BundleError::Damaged { .. } => {
+            "copy the bundle again, or build it again".to_owned()
+        }
+        BundleError::Format { .. } => "use the labimg that wrote it".to_owned(),
+        BundleError::BlobSize { .. } => "labimg store check --repair".to_owned(),
+        BundleError::NotFound { path, .. } => format!("labimg ls {}", path.display()),
+        _ => return None,
+    })
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    Some(match error {
+        StoreError::Full { .. } => {
+            "make room (labimg store gc) and run the same command again: what is there is kept".to_owned()
+        }
+        StoreError::Format { .. } => "give this labimg a store of its own: --store DIR".to_owned(),
+        StoreError::NotAStore { .. } => "give an empty or new directory: --store DIR".to_owned(),
+        StoreError::Mismatch { .. } => "labimg store check --repair".to_owned(),
+        StoreError::Missing { .. } => "labimg fetch PROFILE".to_owned(),
+        StoreError::Damaged { .. } => "remove that file and run labimg fetch again".to_owned(),
+        StoreError::Lock(_) => "wait for it to end, or give another store: --store DIR".to_owned(),
+        StoreError::Io { source, .. }
+            if source.kind() == io::ErrorKind::ReadOnlyFilesystem
+                || source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            "give a store you may write to: --store DIR".to_owned()
+        }
+        _ => return None,
+    })
+}

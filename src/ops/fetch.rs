@@ -1,0 +1,81 @@
+//! `labimg fetch`: fills the store with everything a lock names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::profile::{OnDisk, load};
+use super::{Ctx, OpsError};
+use crate::base::digest::Digest;
+use crate::model::lock::Lock;
+use crate::source::fetch as source;
+use crate::store::image::image_blobs;
+use crate::store::{Access, Store};
+
+/// What a fetch brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FetchOutcome {
+    /// Blobs that came over the network.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs the lab needs in all.
+    pub total_blobs: usize,
+    /// Their bytes.
+    pub total_bytes: u64,
+}
+
+/// Fetches everything the lock of the profile at `path` names.
+///
+/// # Errors
+/// No lock, a stale one, and whatever keeps a blob from arriving. What arrived stays; the next run goes on.
+pub async fn fetch(ctx: &Ctx, path: &Path) -> Result<FetchOutcome, OpsError> {
+    let disk = load(path)?;
+    let lock = disk.valid_lock()?;
+    let store = ctx.open_store(Access::Shared)?;
+    fill(ctx, &store, &disk, &lock).await
+}
+
+/// Brings what the store lacks, and writes the lab's root. Without the network when nothing is missing.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> Result<FetchOutcome, OpsError> {
+    put_locals(store, disk, lock)?;
+    let fetched = source::fetch_lock(&ctx.net, store, lock).await?;
+    let blobs = needed(store, lock)?;
+    store.write_root(lock, &blobs)?;
+    Ok(FetchOutcome {
+        blobs: fetched.blobs,
+        bytes: fetched.bytes,
+        total_blobs: blobs.len(),
+        total_bytes: blobs.values().sum(),
+    })
+}
+
+/// Every blob a lab needs, with its size in bytes.
+///
+/// # Errors
+/// A manifest that is not in the store or can not be read.
+pub fn needed(store: &Store, lock: &Lock) -> Result<BTreeMap<Digest, u64>, OpsError> {
+    let mut blobs = BTreeMap::new();
+    for image in &lock.images {
+        blobs.extend(image_blobs(store, image)?.into_iter().map(|b| (b.digest, b.size)));
+    }
+    blobs.extend(lock.charts.iter().map(|c| (c.digest, c.size)));
+    blobs.extend(lock.files.iter().map(|f| f.content()));
+    blobs.extend(lock.locals.iter().map(|l| (l.digest, l.size)));
+    Ok(blobs)
+}
+
+fn put_locals(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsError> {
+    for local in lock.locals.iter().filter(|l| !store.has(&l.digest, l.size)) {
+        let path = disk.dir.join(&local.path);
+        let file = fs_err::File::open(&path)?;
+        store.put_reader(file, Some(&local.digest), &path.display().to_string())?;
+    }
+    Ok(())
+}
