@@ -59,6 +59,14 @@ pub enum StoreError {
         /// The store.
         store: PathBuf,
     },
+    /// A blob that is there and can not be right.
+    #[error("blob {digest} in the store is damaged: {why}")]
+    BadBlob {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Data that can not be what it claims to be (a root, an index).
     #[error("`{path}` is damaged: {why}")]
     Damaged {

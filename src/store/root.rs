@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
-use super::{Store, StoreError};
+use super::{BlobSource, Store, StoreError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::model::lock::{Lock, wire};
@@ -30,8 +30,15 @@ impl Store {
     /// # Errors
     /// A blob that is not in the store, or I/O errors.
     pub fn write_root(&self, lock: &Lock, blobs: &BTreeMap<Digest, u64>) -> Result<(), StoreError> {
-        if let Some((digest, _)) = blobs.iter().find(|(digest, size)| !self.has(digest, **size)) {
-            return Err(StoreError::Missing { digest: *digest, store: self.root.clone() });
+        for (digest, size) in blobs {
+            match self.blob_size(digest) {
+                Some(found) if found == *size => {}
+                Some(found) => {
+                    let why = format!("it has {found} bytes, not {size}");
+                    return Err(StoreError::BadBlob { digest: *digest, why });
+                }
+                None => return Err(StoreError::Missing { digest: *digest, store: self.root.clone() }),
+            }
         }
         let dir = self.roots_dir().join(&lock.name);
         let root = Root { format: 1, lab: lock.name.clone(), blobs: blobs.clone() };
