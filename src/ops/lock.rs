@@ -1,6 +1,6 @@
 //! `labimg lock`: the only verb that asks a network what a name means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -192,26 +192,25 @@ fn unknown(name: &str, known: &[String]) -> OpsError {
 fn keep(disk: &OnDisk, old: Option<&Lock>, moving: &BTreeSet<String>, lock: &mut Lock) -> Vec<Ask> {
     let mut asks = Vec::new();
     let stays = |name: String| !moving.contains(&name);
+    let images: BTreeMap<_, _> = old.iter().flat_map(|l| &l.images).map(|i| (&i.reference, i)).collect();
     for reference in disk.inputs.images.keys() {
-        let have = old.and_then(|l| l.images.iter().find(|i| i.reference == *reference));
-        match have.filter(|_| stays(format!("image {reference}"))) {
-            Some(image) => lock.images.push(image.clone()),
+        match images.get(reference).filter(|_| stays(format!("image {reference}"))) {
+            Some(image) => lock.images.push((*image).clone()),
             None => asks.push(Ask::Image(reference.clone())),
         }
     }
+    let charts: BTreeMap<_, _> = old.iter().flat_map(|l| &l.charts).map(|c| (&c.name, c)).collect();
     for name in disk.inputs.charts.keys() {
-        let have = old.and_then(|l| l.charts.iter().find(|c| c.name == *name));
-        match have.filter(|_| stays(format!("chart {name}"))) {
-            Some(chart) => lock.charts.push(chart.clone()),
+        match charts.get(name).filter(|_| stays(format!("chart {name}"))) {
+            Some(chart) => lock.charts.push((*chart).clone()),
             None => asks.push(Ask::Chart(name.clone())),
         }
     }
+    let files = old.iter().flat_map(|l| &l.files);
+    let files: BTreeMap<FileKey, _> = files.map(|f| ((f.kind, f.name.clone(), f.platform), f)).collect();
     for key in disk.inputs.files.keys() {
-        let (kind, name, platform) = key;
-        let have =
-            old.and_then(|l| l.files.iter().find(|f| f.kind == *kind && f.name == *name && f.platform == *platform));
-        match have.filter(|_| stays(file_name(key))) {
-            Some(file) => lock.files.push(file.clone()),
+        match files.get(key).filter(|_| stays(file_name(key))) {
+            Some(file) => lock.files.push((*file).clone()),
             None => asks.push(Ask::File(key.clone())),
         }
     }
