@@ -6,6 +6,8 @@ use std::ops::{Deref, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::url_policy::masked;
+
 /// A value with the place it was written at. Reads, compares and serialises as the value.
 #[derive(Clone, Default)]
 pub struct Loc<T> {
@@ -113,7 +115,7 @@ pub struct Location {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The line's text.
+    /// The line's text, without what is secret in it.
     pub text: String,
     /// How many characters of the line are meant, at least 1.
     pub width: usize,
@@ -155,7 +157,7 @@ impl SourceMap {
             file: file.name.clone(),
             line: file.text[..start].matches('\n').count() + 1,
             column: file.text[line_start..start].chars().count() + 1,
-            text: file.text[line_start..line_end].trim_end_matches('\r').to_owned(),
+            text: masked(file.text[line_start..line_end].trim_end_matches('\r')),
             width,
         })
     }

@@ -85,9 +85,46 @@ pub fn shown(text: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
+/// A line of text as it may be shown: what is secret in the URLs in it becomes `*`, character by character, so that columns stay.
+pub fn masked(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let end = after.find(|c: char| c.is_whitespace() || "\"'`".contains(c)).unwrap_or(after.len());
+        let (url, next) = after.split_at(end);
+        let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+        let secret = authority.rfind('@').unwrap_or(0);
+        let signed = matches!(
+            check_url(&format!("https://{}", &url[secret..].trim_start_matches('@'))),
+            Err(UrlError::Signed { .. })
+        );
+        let query = url.find('?').filter(|_| signed).map_or(url.len(), |at| at + 1);
+        out += before;
+        out.extend(url[..secret].chars().map(|_| '*'));
+        out += &url[secret..query];
+        out.extend(url[query..].chars().map(|_| '*'));
+        rest = next;
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_shown_without_its_secrets() {
+        for (line, shown) in [
+            ("url = \"https://example.org/x?a=1\" # fine", "url = \"https://example.org/x?a=1\" # fine"),
+            ("a = \"https://u:pä@h.org/x\", b = 'http://t@h/@'", "a = \"https://****@h.org/x\", b = 'http://*@h/@'"),
+            ("https://h.org/x?a=1&sig=abc rest", "https://h.org/x?*********** rest"),
+            ("https://u@h.org/?token=abc", "https://*@h.org/?*********"),
+            ("oci://ghcr.io/x@sha256:00 and ://", "oci://ghcr.io/x@sha256:00 and ://"),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
+    }
 
     #[test]
     fn plain_urls_pass() {

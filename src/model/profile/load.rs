@@ -154,7 +154,7 @@ fn check_schema(sources: &SourceMap, table: &DeTable<'_>) -> Result<(), ProfileE
 fn diagnose(sources: &SourceMap, message: &str, span: Option<Range<usize>>) -> ProfileError {
     let span = span.unwrap_or(0..0);
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        let message = message.replacen("missing field", "missing key", 1);
+        let message = in_words(&message.replacen("missing field", "missing key", 1));
         return Diagnostic::new(sources, &span, message).into();
     };
     let mut names = rest.split('`').step_by(2);
@@ -167,4 +167,17 @@ fn diagnose(sources: &SourceMap, message: &str, span: Option<Range<usize>>) -> P
         Some(_) => found.hint(format!("known here: {}", known.join(", "))).into(),
         None => found.into(),
     }
+}
+
+/// Says what was expected in TOML's words where serde says it in Rust's.
+fn in_words(message: &str) -> String {
+    let Some((start, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    let word = match expected {
+        "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        other if other.starts_with("struct ") => "a table",
+        _ => return message.to_owned(),
+    };
+    format!("{start}expected {word}")
 }

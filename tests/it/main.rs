@@ -1,0 +1,15 @@
+//! labimg as people meet it: the program and its exit codes, messages and files, against a loopback server a test controls.
+#![allow(clippy::disallowed_methods, clippy::print_stderr)]
+
+mod support;
+
+mod bundles;
+mod cases;
+mod fetching;
+mod golden;
+mod locking;
+mod process;
+mod properties;
+mod schema;
+mod settings;
+mod stores;
