@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::copy::{self, Copying, copying};
 use super::index::Member;
@@ -20,6 +20,8 @@ use crate::store::{Store, StoreError};
 const PIECE: u64 = 32 << 20;
 /// The buffer of each thread where the kernel does not copy: it should stay in a core's own cache.
 const BUFFER: usize = 512 * 1024;
+/// After how many bytes what was copied is sent to the disk.
+const FLUSH_STEP: u64 = 128 << 20;
 
 /// A range of an open file that holds a blob.
 #[derive(Debug)]
@@ -132,7 +134,7 @@ pub fn write(
     reporter.phase("bundle", Some(size));
     part.file().set_len(size).map_err(|e| BundleError::io(part.path(), "extend", e))?;
     put(&part, &start, 0)?;
-    copy_all(&plan, description, blobs, &part, options.threads, reporter)?;
+    copy_all(&plan, description, blobs, &part, options, reporter)?;
     part.commit(options.sync)?;
     Ok(done(Outcome::Written))
 }
@@ -165,6 +167,8 @@ struct Job<'a> {
 struct Work<'a> {
     jobs: Vec<Job<'a>>,
     next: AtomicUsize,
+    /// Bytes in the file so far.
+    copied: AtomicU64,
     stop: AtomicBool,
     error: Mutex<Option<(usize, BundleError)>>,
     blobs: &'a dyn BlobFiles,
@@ -179,13 +183,14 @@ fn copy_all(
     description: &Description,
     blobs: &dyn BlobFiles,
     part: &PartFile,
-    threads: usize,
+    options: Options,
     reporter: &dyn Reporter,
 ) -> Result<(), BundleError> {
     let label = format!("{}.labimg", plan.index.name);
     let work = Work {
         jobs: jobs(plan, description),
         next: AtomicUsize::new(0),
+        copied: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         error: Mutex::new(None),
         blobs,
@@ -194,11 +199,17 @@ fn copy_all(
         epoch: plan.index.epoch,
         task: Task::begin(reporter, &label, Some(plan.index.size)),
     };
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for _ in 1..threads.clamp(1, 64) {
-            scope.spawn(|| work.run());
+        let more: Vec<_> = (1..options.threads.clamp(1, 64)).map(|_| scope.spawn(|| work.run())).collect();
+        if options.sync && plan.index.size >= 2 * FLUSH_STEP {
+            scope.spawn(|| work.flush_early(&over));
         }
         work.run();
+        for thread in more {
+            let _ = thread.join();
+        }
+        over.store(true, Ordering::Relaxed);
     });
     match work.error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         Some((_, error)) => Err(error),
@@ -248,6 +259,21 @@ impl Work<'_> {
         }
     }
 
+    /// Asks for the bytes so far to be on disk while more are copied, so that the last sync finds little to do. Only that one
+    /// counts: a failure here shows there again.
+    fn flush_early(&self, over: &AtomicBool) {
+        let mut flushed = 0;
+        while !over.load(Ordering::Relaxed) {
+            let copied = self.copied.load(Ordering::Relaxed);
+            if copied - flushed >= FLUSH_STEP {
+                let _ = self.part.file().sync_data();
+                flushed = copied;
+            } else {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+
     fn one(&self, job: &Job, buffer: &mut [u8]) -> Result<(), BundleError> {
         if let Some(at) = job.headers_at {
             put(self.part, &tarfmt::headers(&job.member.path, job.member.size, self.epoch, at)?, at)?;
@@ -282,6 +308,7 @@ impl Work<'_> {
                 return Err(odd(job.from + done));
             }
             done += n;
+            self.copied.fetch_add(n, Ordering::Relaxed);
             self.task.advance(n);
         }
         Ok(())
