@@ -80,6 +80,8 @@ fn settings_that_make_no_sense() {
     assert!(say("jobs = 1\n[mirror\n").contains("settings file `./labimg.local.toml`"));
     let secret = say("[mirror]\n\"quay.io\" = \"http://user:hunter2@127.0.0.1:5000\"\n");
     assert!(secret.contains("carries a user name or password") && !secret.contains("hunter2"), "{secret}");
+    let secret = say("[mirror]\n\"quay.io\" = \"http://user:hunter2@127.0.0.1:5000\n");
+    assert!(secret.contains("http://************@127.0.0.1:5000") && !secret.contains("hunter2"), "{secret}");
     std::fs::remove_file(world.path("labimg.local.toml")).unwrap();
     let flag = world.run(&["store", "path", "--mirror", "quay.io"]).ends(1);
     assert!(flag.err.starts_with("error: `quay.io` is not a mirror\nhint: FROM=TO, as in "), "{}", flag.err);
