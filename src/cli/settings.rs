@@ -170,8 +170,11 @@ fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let mut file: SettingsFile =
-        toml::from_str(&text).map_err(|e| OpsError::user(format!("settings file `{}`: {e}", path.display())))?;
+    let mut file: SettingsFile = toml::from_str(&text).map_err(|e: toml::de::Error| {
+        // The error quotes the line.
+        let why = crate::model::url_policy::masked(&e.to_string());
+        OpsError::user(format!("settings file `{}`: {}", path.display(), why.trim_end()))
+    })?;
     let dir = crate::base::atomic::parent(path);
     for path in file.ca.iter_mut().chain(file.credentials.iter_mut()).chain(file.store.iter_mut()) {
         *path = dir.join(&path);

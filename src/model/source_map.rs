@@ -198,7 +198,8 @@ impl Diagnostic {
     /// A diagnostic at a span; the imports that brought the file stand below it.
     pub fn new(map: &SourceMap, span: &Range<usize>, message: impl Into<String>) -> Self {
         let related = map.import_chain(span.start).into_iter().map(|at| ("imported here".to_owned(), at)).collect();
-        Self { message: message.into(), at: map.locate(span), related, hint: None }
+        // A message may quote a value of the profile.
+        Self { message: masked(&message.into()), at: map.locate(span), related, hint: None }
     }
 
     /// Adds a way out.

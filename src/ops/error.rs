@@ -122,7 +122,7 @@ impl OpsError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Stale { .. } | Self::NotReproducible { .. } => Kind::Stale,
-            Self::Store(StoreError::Mismatch { .. } | StoreError::BadBlob { .. }) => Kind::Mismatch,
+            Self::Store(e) | Self::Source(SourceError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Source(e) if e.kind() == ErrorKind::Mismatch => Kind::Mismatch,
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Export(ExportFailure::Export(ExportError::Store(StoreError::Mismatch { .. }))) => Kind::Mismatch,
@@ -178,6 +178,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::NotAStore { .. } => "give an empty or new directory: --store DIR".to_owned(),
         StoreError::Mismatch { .. } | StoreError::BadBlob { .. } => "labimg store check --repair".to_owned(),
         StoreError::Missing { .. } => "labimg fetch PROFILE".to_owned(),
+        StoreError::Damaged { path, .. } if path.components().any(|c| c.as_os_str() == "blobs") => {
+            "labimg store check --repair".to_owned()
+        }
         StoreError::Damaged { .. } => "remove that file and run labimg fetch again".to_owned(),
         StoreError::Lock(_) => "wait for it to end, or give another store: --store DIR".to_owned(),
         StoreError::Io { source, .. }

@@ -81,6 +81,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether bytes are not what they must be (rather than missing, or in the way).
+    pub fn is_integrity(&self) -> bool {
+        matches!(self, Self::Mismatch { .. } | Self::BadBlob { .. } | Self::Damaged { .. })
+    }
+
     /// Wraps an I/O error with its path; a full disk gets its own variant.
     pub fn io(path: &Path, verb: &'static str, source: io::Error) -> Self {
         match source.kind() {

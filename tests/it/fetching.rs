@@ -132,6 +132,21 @@ fn who_may_not_is_told_to_log_in() {
 }
 
 #[test]
+fn a_server_in_trouble_is_quoted() {
+    let (upstream, world) = built();
+    world.empty_store();
+    upstream.spoil("/dl.example.org/data.txt", Broken::Status(503));
+    let run = world.run(&["fetch", "lab.toml"]).ends(1);
+    run.says(&["`$SERVER/dl.example.org/data.txt`: status 503, it says: no"]);
+    upstream.spoil("/dl.example.org/data.txt", Broken::Stall(4));
+    world.write("labimg.local.toml", "stall-timeout = 1\n");
+    let run = world.run(&["fetch", "lab.toml"]).ends(1);
+    run.says(&["can not get `$SERVER/dl.example.org/data.txt`: ", "(tried 1 time)"]);
+    upstream.mend();
+    world.run(&["fetch", "lab.toml"]).ends(0).says(&["fetched 1 blob (10 B)"]);
+}
+
+#[test]
 fn a_host_nobody_hears_is_named_with_a_hint() {
     let world = World::new();
     world.write("lab.toml", "schema = 1\nname = \"lab\"\n[[image]]\nref = \"127.0.0.1:1/team/db:2\"\n");
@@ -175,8 +190,26 @@ fn two_builds_at_once_share_a_store() {
 }
 
 #[test]
+fn two_builds_at_once_of_one_profile_without_a_lock() {
+    let upstream = Upstream::lab();
+    let world = upstream.world();
+    let start = || {
+        let mut command = world.command(&["build", "lab.toml"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [start(), start()].map(|child| world.seen(&child.wait_with_output().unwrap()));
+    for run in &both {
+        // Whoever comes second while the first one writes the very same file is told so.
+        assert!(run.code == 0 || run.err.contains("another labimg is writing `./lab.labimg`"), "{}", run.err);
+    }
+    assert!(both.iter().any(|run| run.code == 0), "{both:?}");
+    world.run(&["build", "--offline", "lab.toml"]).ends(0).says(&["unchanged"]);
+    world.run(&["inspect", "--verify", "lab.labimg"]).ends(0);
+}
+
+#[test]
 fn a_store_that_can_not_be_written() {
-    if !rustix_is_root() {
+    if !is_root() {
         eprintln!("SKIPPED a_store_that_can_not_be_written: mounting takes root");
         return;
     }
@@ -204,7 +237,7 @@ fn a_store_that_can_not_be_written() {
     ]);
 }
 
-fn rustix_is_root() -> bool {
+fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

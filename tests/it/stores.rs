@@ -1,1 +1,172 @@
-//! (pending)
+//! `labimg store …` over a store with one lab in it.
+
+use labimg::base::digest::Digest;
+
+use crate::support::{Upstream, World};
+
+fn built() -> (Upstream, World) {
+    let upstream = Upstream::lab();
+    let world = upstream.world();
+    world.run(&["build", "lab.toml"]).ends(0);
+    (upstream, world)
+}
+
+fn digest(text: &str) -> String {
+    Digest::of(text.as_bytes()).to_string()
+}
+
+/// Replaces a blob's bytes, as a failing disk would.
+fn corrupt(world: &World, digest: &str, bytes: &[u8]) {
+    let path = world.blob(digest);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_bad_blob_is_named_and_mended() {
+    let (upstream, world) = built();
+    assert!(world.run(&["store", "check"]).ends(0).out.starts_with("all good: 18 blobs, "));
+    let data = digest("some data\n");
+    for wrong in [&b"sume data\n"[..], b"cut", b"", b"some data\nand more"] {
+        corrupt(&world, &data, wrong);
+        let run = world.run(&["store", "check"]).ends(4);
+        assert!(run.out.starts_with(&format!("bad {data}: ")) && run.out.contains("(needed by lab)"), "{}", run.out);
+        assert!(run.out.ends_with("hint: labimg store check --repair\n"), "{}", run.out);
+        let run = world.run(&["store", "check", "--repair"]).ends(0);
+        assert!(
+            run.out.contains(&format!("repaired {data}: ")) && run.out.contains("1 bad, all repaired"),
+            "{}",
+            run.out
+        );
+        assert_eq!(std::fs::read(world.blob(&data)).unwrap(), b"some data\n");
+        world.run(&["store", "check"]).ends(0);
+    }
+    let hits = upstream.hits();
+    world.run(&["store", "check", "--repair"]).ends(0);
+    assert_eq!(upstream.hits(), hits, "nothing bad, nothing asked");
+}
+
+#[test]
+fn manifests_are_mended_too() {
+    let (_upstream, world) = built();
+    let lock = world.text("lab.lock");
+    let digests: Vec<&str> = lock.lines().filter_map(|l| l.strip_prefix("digest = \"")?.strip_suffix('"')).collect();
+    assert_eq!(digests.len(), 5);
+    for digest in &digests {
+        corrupt(&world, digest, b"{}");
+    }
+    world.run(&["store", "check"]).ends(4);
+    world.run(&["store", "check", "--repair"]).ends(0);
+    world.run(&["store", "check"]).ends(0);
+    world.run(&["build", "--offline", "lab.toml"]).ends(0).says(&["unchanged"]);
+}
+
+#[test]
+fn what_can_not_be_mended_now_is_mended_later() {
+    let (_upstream, world) = built();
+    let data = digest("some data\n");
+    corrupt(&world, &data, b"wrong");
+    world.run(&["store", "check", "--repair", "--offline"]).ends(1).says(&["labimg works offline"]);
+    world.run(&["fetch", "lab.toml"]).ends(0).says(&["fetched 1 blob"]);
+    world.run(&["store", "check"]).ends(0);
+}
+
+#[test]
+fn a_bad_blob_that_nobody_needs_goes_away() {
+    let (_upstream, world) = built();
+    let stray = digest("stray");
+    std::fs::write(world.blob(&stray), "not stray").unwrap();
+    let run = world.run(&["store", "check"]).ends(4);
+    assert!(run.out.contains("(needed by no lab)"), "{}", run.out);
+    world.run(&["store", "check", "--repair"]).ends(0);
+    assert!(!world.blob(&stray).exists());
+}
+
+#[test]
+fn a_bad_blob_in_a_bundle_is_found() {
+    let (_upstream, world) = built();
+    std::fs::remove_file(world.path("lab.labimg")).unwrap();
+    let data = digest("some data\n");
+    corrupt(&world, &data, b"another size\n");
+    let run = world.run(&["build", "--offline", "lab.toml"]).ends(4);
+    run.says(&[&data[7..], "is damaged: it has 13 bytes, not 10\nhint: labimg store check --repair\n"]);
+    let here = std::fs::read_dir(world.path("")).unwrap().map(|e| e.unwrap().file_name());
+    assert!(!here.into_iter().any(|name| name.to_string_lossy().contains(".labimg")), "nothing half-written");
+    // Bundling copies blobs without hashing them again (that is what makes it as fast as a copy): bytes that rotted in the
+    // store without changing their number are found by who reads the bundle.
+    corrupt(&world, &data, b"same size\n");
+    world.run(&["build", "--offline", "lab.toml"]).ends(0);
+    let verified = world.run(&["inspect", "--verify", "lab.labimg"]).ends(4);
+    assert!(verified.out.contains(&format!("blobs/sha256/{}: ", &data[7..])), "{}", verified.out);
+    world.run(&["store", "check", "--repair"]).ends(0);
+}
+
+#[test]
+fn gc_removes_what_no_lab_needs_and_nothing_else() {
+    let (upstream, world) = built();
+    upstream.image("library/web:1", &["linux/amd64", "linux/arm64"], &["base", "web two"]);
+    world.run(&["lock", "lab.toml", "--update", "web:1"]).ends(0);
+    world.run(&["build", "lab.toml"]).ends(0);
+    let old = world.blob(&digest("web one linux/amd64"));
+    let before = world.run(&["store", "gc"]).ends(0);
+    assert_eq!(before.err, "removed 0 blobs (0 B); 8 blobs unneeded but too young (--grace)\n");
+    assert!(old.exists());
+    let dry = world.run(&["store", "gc", "--grace", "0s", "--dry-run", "--json"]).ends(0);
+    let dry: serde_json::Value = serde_json::from_str(&dry.out).unwrap();
+    assert_eq!(
+        dry["blobs"].as_array().unwrap().len(),
+        8,
+        "the tool's archive, an index, two manifests, two configurations, two layers"
+    );
+    assert!(old.exists(), "a dry run removes nothing");
+    world.run(&["store", "gc", "--grace", "0s"]).ends(0).says(&["removed 8 blobs ("]);
+    assert!(!old.exists() && world.blob(&digest("base linux/amd64")).exists());
+    world.run(&["store", "gc", "--grace", "0s"]).ends(0).says(&["removed 0 blobs"]);
+    world.run(&["store", "check"]).ends(0);
+    world.run(&["build", "--offline", "lab.toml"]).ends(0).says(&["unchanged"]);
+}
+
+#[test]
+fn two_labs_share_a_store() {
+    let (_upstream, world) = built();
+    let db = "schema = 1\nname = \"small\"\n[[image]]\nref = \"quay.io/team/db:2\"\n";
+    world.write("small.toml", db);
+    world.run(&["build", "small.toml"]).ends(0);
+    world.run(&["store", "gc", "--grace", "0s"]).ends(0).says(&["removed 1 blob ("]); // the tool's archive
+    let du = world.run(&["store", "du", "--json"]).ends(0);
+    let du: serde_json::Value = serde_json::from_str(&du.out).unwrap();
+    assert_eq!(du["labs"]["small"]["own-bytes"], 0, "all of it is the other lab's, too");
+    assert_eq!((&du["unreferenced-bytes"], &du["blobs"]), (&0.into(), &17.into()));
+    assert_eq!(du["labs"]["lab"]["bytes"], du["blob-bytes"]);
+    let text = world.run(&["store", "du"]).ends(0).out;
+    assert!(text.contains("  lab\n") && text.contains("  small\n") && text.contains("(17 blobs in all)"), "{text}");
+}
+
+#[test]
+fn path_knows_blobs_and_labs() {
+    let (_upstream, world) = built();
+    let path = |what: &[&str]| world.run(&[&["store", "path"], what].concat());
+    assert_eq!(path(&[]).ends(0).out, "$DIR/data/labimg/store\n");
+    let data = digest("some data\n");
+    let blob = format!("$DIR/data/labimg/store/blobs/sha256/{}\n", &data[7..]);
+    assert_eq!(path(&[&data]).ends(0).out, blob);
+    assert_eq!(path(&[&data[7..]]).ends(0).out, blob);
+    assert_eq!(path(&["lab"]).ends(0).out, "$DIR/data/labimg/store/roots/lab\n");
+    let gone = digest("gone");
+    assert_eq!(path(&[&gone]).ends(1).err, format!("error: the store has no blob {gone}\n"));
+    let expected = "error: `lob` is neither a digest nor a lab in the store\nhint: labs there: lab\n";
+    assert_eq!(path(&["lob"]).ends(1).err, expected);
+}
+
+#[test]
+fn a_root_is_an_oci_layout() {
+    let (_upstream, world) = built();
+    let root = world.store().join("roots/lab");
+    let layout = std::fs::read_to_string(root.join("oci-layout")).unwrap();
+    assert_eq!(layout, "{\"imageLayoutVersion\":\"1.0.0\"}\n");
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(root.join("index.json")).unwrap()).unwrap();
+    let first = &index["manifests"][0];
+    let hex = first["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+    let manifest = std::fs::read(root.join("blobs/sha256").join(hex)).unwrap();
+    assert_eq!(Digest::of(&manifest).hex(), hex);
+}

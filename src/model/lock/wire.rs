@@ -11,7 +11,7 @@ use super::{FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, L
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
-use crate::model::url_policy::{UrlError, check_url};
+use crate::model::url_policy::{UrlError, check_url, masked};
 
 /// The version this labimg reads and writes.
 pub const VERSION: u32 = 1;
@@ -170,7 +170,7 @@ pub fn parse(text: &str) -> Result<Lock, LockReadError> {
         LockReadError::Syntax {
             line: before.matches('\n').count() + 1,
             column,
-            message: e.message().trim_end().replace('\n', ", "),
+            message: masked(&e.message().trim_end().replace('\n', ", ")),
         }
     };
     let head: Head = toml::from_str(text).map_err(syntax)?;

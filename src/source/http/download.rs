@@ -68,7 +68,7 @@ fn present(store: &Store, job: &Download<'_>, digest: Digest, size: u64) -> Resu
         None => Ok((digest, size)),
         Some(want) => Err(SourceError::Store(StoreError::Damaged {
             path: store.blob_path(&digest),
-            why: format!("it has {size} bytes, not {want}; `labimg store check --repair` fetches it again"),
+            why: format!("it has {size} bytes, not {want}"),
         })),
     }
 }

@@ -3,5 +3,5 @@
 pub mod upstream;
 pub mod world;
 
-pub use upstream::{Upstream, elf, tgz};
-pub use world::{Run, World};
+pub use upstream::Upstream;
+pub use world::World;

@@ -215,7 +215,7 @@ fn answer(state: &State, hit: &fault::Hit) -> Response<Body> {
 }
 
 /// A `.tar.gz` of these files.
-pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
@@ -227,7 +227,7 @@ pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// The first bytes of an ELF program for `machine` (62: amd64, 183: arm64), which is all that is looked at.
-pub fn elf(machine: u8) -> Vec<u8> {
+fn elf(machine: u8) -> Vec<u8> {
     let mut bytes = vec![0; 1000];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
     bytes[18] = machine;
