@@ -123,7 +123,7 @@ pub struct LockArgs {
     /// The profile
     #[arg(value_name = "PROFILE")]
     pub profile: PathBuf,
-    /// Resolve this input anew (a name, an image, or `epoch`); without a name: all of them
+    /// Resolve these inputs anew (names, images, or `epoch`); without a name: all. Stands after the profile
     #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
     pub update: Option<Vec<String>>,
     /// Change nothing; exit code 3 when the lock would change

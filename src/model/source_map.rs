@@ -104,6 +104,8 @@ pub struct SourceFile {
 #[derive(Debug, Clone, Default)]
 pub struct SourceMap {
     files: Vec<SourceFile>,
+    /// The folder people are in: names below it are shown without it.
+    cwd: String,
 }
 
 /// A place for people.
@@ -128,6 +130,17 @@ impl fmt::Display for Location {
 }
 
 impl SourceMap {
+    /// An empty map for people in the folder `cwd` (absolute, with `/`; empty when names are to be shown as they are).
+    pub fn seen_from(cwd: &str) -> Self {
+        Self { files: Vec::new(), cwd: cwd.to_owned() }
+    }
+
+    /// A file's name as people in that folder would write it.
+    pub fn shown<'a>(&self, name: &'a str) -> &'a str {
+        let below = name.strip_prefix(&self.cwd).and_then(|rest| rest.strip_prefix('/'));
+        below.filter(|_| !self.cwd.is_empty()).unwrap_or(name)
+    }
+
     /// Takes a file in; gives its base offset.
     pub fn add(&mut self, name: &str, text: &str, imported_at: Option<Range<usize>>) -> usize {
         let base = self.files.last().map_or(0, |f| f.base + f.text.len() + 1);
@@ -154,7 +167,7 @@ impl SourceMap {
         let line_end = file.text[start..].find('\n').map_or(file.text.len(), |i| start + i);
         let width = file.text[start..end.min(line_end).max(start)].chars().count().max(1);
         Some(Location {
-            file: file.name.clone(),
+            file: self.shown(&file.name).to_owned(),
             line: file.text[..start].matches('\n').count() + 1,
             column: file.text[line_start..start].chars().count() + 1,
             text: masked(file.text[line_start..line_end].trim_end_matches('\r')),

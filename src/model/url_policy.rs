@@ -39,21 +39,16 @@ pub enum UrlError {
 
 /// Query parameters that sign a request or give access by themselves, lower-case: AWS (SigV4, SigV2, CloudFront), Google
 /// Cloud Storage, Azure SAS, and what forges and CDNs call their tokens.
-const SECRET: &[&str] = &[
-    "x-amz-signature",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-goog-signature",
-    "x-goog-credential",
-    "signature",
-    "sig",
-    "token",
-    "access_token",
-    "private_token",
-    "awsaccesskeyid",
-    "googleaccessid",
-    "key-pair-id",
-];
+const SECRET: &[&str] =
+    &["sig", "awsaccesskeyid", "googleaccessid", "key-pair-id", "key", "auth", "jwt", "hdnea", "hdnts"];
+
+/// Parts of names that say the same in any dialect.
+const SECRET_PARTS: &[&str] = &["signature", "token", "secret", "passw", "credential", "apikey", "api_key", "api-key"];
+
+fn is_secret(parameter: &str) -> bool {
+    let name = parameter.to_ascii_lowercase();
+    SECRET.contains(&name.as_str()) || SECRET_PARTS.iter().any(|part| name.contains(part))
+}
 
 /// Parses `text` and refuses what must not be written down.
 ///
@@ -67,7 +62,7 @@ pub fn check_url(text: &str) -> Result<Url, UrlError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UrlError::UserInfo { url: shown(text) });
     }
-    let secret = url.query_pairs().find(|(name, _)| SECRET.contains(&&*name.to_ascii_lowercase()));
+    let secret = url.query_pairs().find(|(name, _)| is_secret(name));
     match secret {
         Some((parameter, _)) => Err(UrlError::Signed { url: shown(text), parameter: parameter.into_owned() }),
         None => Ok(url),

@@ -11,6 +11,7 @@ use super::{Ctx, OpsError};
 use crate::base::digest::Digest;
 use crate::model::lock::Lock;
 use crate::source::fetch as source;
+use crate::source::file::check_executable;
 use crate::store::image::image_blobs;
 use crate::store::{Access, Store};
 
@@ -46,6 +47,7 @@ pub async fn fetch(ctx: &Ctx, path: &Path) -> Result<FetchOutcome, OpsError> {
 pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> Result<FetchOutcome, OpsError> {
     put_locals(store, disk, lock)?;
     let fetched = source::fetch_lock(&ctx.net, store, lock).await?;
+    check_programs(store, disk, lock)?;
     let blobs = needed(store, lock)?;
     store.write_root(lock, &blobs)?;
     Ok(FetchOutcome {
@@ -54,6 +56,17 @@ pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> 
         total_blobs: blobs.len(),
         total_bytes: blobs.values().sum(),
     })
+}
+
+/// What the profile calls a program is one: the lock does not say, and the profile may have come to say it after locking.
+fn check_programs(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsError> {
+    for file in &lock.files {
+        let key = (file.kind, file.name.clone(), file.platform);
+        if disk.inputs.files.get(&key).is_some_and(|input| input.executable) {
+            check_executable(store, file)?;
+        }
+    }
+    Ok(())
 }
 
 /// Every blob a lab needs, with its size in bytes.

@@ -143,10 +143,9 @@ fn moving(
     options: &LockOptions,
     lock: &mut Lock,
 ) -> Result<BTreeSet<String>, OpsError> {
-    let Some(old) = old else { return Ok(BTreeSet::new()) };
-    let stale = satisfies(&disk.profile.name, &disk.inputs, &disk.locals, old);
+    let stale = old.map(|old| satisfies(&disk.profile.name, &disk.inputs, &disk.locals, old)).unwrap_or_default();
     let mut moving: BTreeSet<String> = stale.into_iter().map(|s| s.input).collect();
-    let known = old.input_names();
+    let known = wanted_names(disk);
     if options.update_all {
         moving.extend(known);
         return Ok(moving);
@@ -165,6 +164,15 @@ fn moving(
     Ok(moving)
 }
 
+/// Every input of the profile, as [`Lock::input_names`] calls them.
+fn wanted_names(disk: &OnDisk) -> Vec<String> {
+    let images = disk.inputs.images.keys().map(|r| format!("image {r}"));
+    let charts = disk.inputs.charts.keys().map(|c| format!("chart {c}"));
+    let files = disk.inputs.files.keys().map(file_name);
+    let locals = disk.inputs.locals.iter().map(|l| format!("local {l}"));
+    images.chain(charts).chain(files).chain(locals).collect()
+}
+
 /// Whether `name`, as a person types it, means the input called `input` ("kind name (platform)").
 fn names(input: &str, name: &str) -> bool {
     let Some((kind, rest)) = input.split_once(' ') else { return false };
@@ -181,7 +189,7 @@ fn unknown(name: &str, known: &[String]) -> OpsError {
         .iter()
         .map(|k| k.split_once(' ').map_or(k.as_str(), |(_, rest)| rest))
         .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    let message = format!("the lock has no input called `{name}`");
+    let message = format!("the profile has no input called `{name}`");
     match nearest {
         Some(nearest) => OpsError::hinted(message, format!("did you mean `{nearest}`?")),
         None => OpsError::user(message),

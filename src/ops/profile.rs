@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::OpsError;
 use crate::base::digest::{Digest, hash_reader};
 use crate::model::lock::{Lock, satisfies, wire};
-use crate::model::profile::{Inputs, Profile, parse};
+use crate::model::profile::{Inputs, Profile, parse_from};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
 /// A profile on disk.
@@ -33,8 +33,14 @@ pub struct OnDisk {
 pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
     let text = read_text(path)?;
     let name = path.to_string_lossy().replace('\\', "/");
-    let mut read = |import: &str| read_text(Path::new(import)).map_err(|e| e.to_string());
-    let loaded = parse(&name, &text, &mut read)?;
+    let mut read = |import: &str| {
+        read_text(Path::new(import)).map_err(|e| match Path::new(import).exists() {
+            true => e.to_string(),
+            false => "there is no such file".to_owned(),
+        })
+    };
+    let cwd = std::path::absolute(".").map(|dir| dir.to_string_lossy().replace('\\', "/")).unwrap_or_default();
+    let loaded = parse_from(&cwd, &name, &text, &mut read)?;
     let dir = crate::base::atomic::parent(path).to_owned();
     let inputs = loaded.profile.inputs();
     let mut disk = OnDisk {
@@ -102,10 +108,9 @@ impl OnDisk {
         self.path.with_extension("lock")
     }
 
-    /// The bundle's file name.
+    /// The bundle's file name: after the lab.
     pub fn bundle_name(&self) -> String {
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        format!("{stem}.labimg")
+        format!("{}.labimg", *self.profile.name)
     }
 
     /// Reads the lock, where there is one.

@@ -142,6 +142,17 @@ fn member(store: &Store, archive: &Digest, url: &str, path: String) -> Result<Lo
     Ok(LockedMember { path, digest, size })
 }
 
+/// Whether what the lab gets of a locked file is a program for the platform it claims.
+///
+/// # Errors
+/// When it is none, is for another platform, or is not in the store.
+pub fn check_executable(store: &Store, file: &LockedFile) -> Result<(), SourceError> {
+    match file.platform {
+        Some(platform) => check_program(store, &file.content().0, &label(file.kind, &file.name, None), platform),
+        None => Ok(()),
+    }
+}
+
 /// Whether the blob is a program for `platform`, by its header.
 fn check_program(store: &Store, digest: &Digest, what: &str, platform: Platform) -> Result<(), SourceError> {
     let mut head = Vec::new();

@@ -6,11 +6,11 @@ use labimg::base::digest::Digest;
 use crate::support::{Upstream, World};
 
 /// The digest of the whole file.
-const BYTES: &str = "sha256:37f82bc181259a30d0e03c427222ca266853909d7f77c9e139fe87579a0e4d06";
+const BYTES: &str = "sha256:cdaa3ec8a101bf0e9a6238f23a2909a191f7db9f405a20475fd4ef70705dbd7d";
 /// The digest of its index, as `labimg inspect` gives it.
-const IDENTITY: &str = "sha256:9a3dd2d24c1e75b2c9dcc209d82194c8122b6d1f16be27bdf6d4e92319033a3e";
+const IDENTITY: &str = "sha256:9c496f1349723472c24df9a7ec3b9b0f61ba6e14e00d0b3393b604189094f746";
 /// The digest of the lock.
-const LOCK: &str = "sha256:932923479e0047456d712ddf671387366898b7c54a4b0400d9ae70536c0819e5";
+const LOCK: &str = "sha256:2b9d2e4944bed608417dadd0c65544c99cfbdc9a15ab2d6c94d4414c8c598b2d";
 
 /// Nothing compressed is in it: a compressor may give other bytes in its next version.
 const PROFILE: &str = r#"schema = 1

@@ -55,7 +55,7 @@ fn an_unknown_name_gets_a_suggestion_and_moves_nothing() {
     let (upstream, world) = locked();
     let (old, hits) = (world.age("lab.lock"), upstream.hits());
     let run = world.run(&["lock", "lab.toml", "--update", "dta"]).ends(1);
-    assert_eq!(run.err, "error: the lock has no input called `dta`\nhint: did you mean `data`?\n");
+    assert_eq!(run.err, "error: the profile has no input called `dta`\nhint: did you mean `data`?\n");
     assert_eq!((world.modified("lab.lock"), upstream.hits()), (old, hits));
     world.run(&["lock", "lab.toml", "--update", "app", "--check"]).ends(2);
 }
@@ -137,4 +137,17 @@ fn what_can_not_be_locked_says_why() {
     world.write("lab.toml", Upstream::LAB.replacen("url = \"https://dl.example.org/data.txt\"", &sha, 1));
     world.run(&["lock", "lab.toml"]).ends(4).says(&["file data: ", "has digest", &"0".repeat(64)]);
     assert!(!world.path("lab.lock").exists());
+}
+
+#[test]
+fn an_import_that_leads_out_and_back_means_the_same_from_everywhere() {
+    let world = World::new();
+    world.write("lab/lab.toml", "schema = 1\nname = \"lab\"\nimports = [\"../common/m.toml\"]\n");
+    world.write("lab/t.md", "text\n");
+    world.write("common/m.toml", "[[text]]\npath = \"../lab/t.md\"\n");
+    world.run(&["lock", "lab/lab.toml"]).ends(0);
+    let above = world.text("lab/lab.lock");
+    assert!(above.contains("path = \"t.md\""), "{above}");
+    let mut inside = world.command(&["lock", "--check", "lab.toml"]);
+    assert!(inside.current_dir(world.path("lab")).status().unwrap().success());
 }

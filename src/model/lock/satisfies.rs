@@ -80,8 +80,13 @@ fn list(platforms: &BTreeSet<Platform>) -> String {
 fn chart(input: &ChartInput, locked: &super::LockedChart) -> Option<String> {
     moved("chart", &input.chart, &locked.chart)
         .or_else(|| moved("repo", &input.repo, &locked.repo))
-        .or_else(|| moved("version", &input.version, &locked.version))
+        .or_else(|| moved("version", plain(&input.version), plain(&locked.version)))
         .or_else(|| pinned(input.sha256, locked.digest))
+}
+
+/// Chart repositories write versions with and without `v`; both mean the same chart.
+fn plain(version: &str) -> &str {
+    version.strip_prefix('v').unwrap_or(version)
 }
 
 fn moved(field: &str, wanted: &str, locked: &str) -> Option<String> {

@@ -20,7 +20,7 @@ pub const VERSION: u32 = 1;
 pub const REVISION: u32 = 0;
 
 const HEADER: &str =
-    "# Written by `labimg lock`; commit it beside the profile. To move an input: labimg lock --update NAME\n";
+    "# Written by `labimg lock`; commit it beside the profile. To move an input: labimg lock PROFILE --update NAME\n";
 
 /// A lock that can not be used.
 #[derive(Debug, thiserror::Error)]

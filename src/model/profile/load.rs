@@ -58,8 +58,22 @@ pub type ImportReader<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
 /// # Errors
 /// Everything wrong with it: syntax, unknown keys, types, conflicts between files, and what does not fit together.
 pub fn parse(name: &str, text: &str, read: &mut ImportReader<'_>) -> Result<LoadedProfile, ProfileError> {
-    let mut sources = SourceMap::default();
-    collect(&mut sources, &mut Vec::new(), &paths::normalise(name), text, None, read)?;
+    parse_from("", name, text, read)
+}
+
+/// [`parse`] for people in the folder `cwd` (absolute). Local paths then mean the same wherever that is, also those of imports
+/// that lead out of the profile's folder and back into it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_from(
+    cwd: &str,
+    name: &str,
+    text: &str,
+    read: &mut ImportReader<'_>,
+) -> Result<LoadedProfile, ProfileError> {
+    let mut sources = SourceMap::seen_from(cwd);
+    collect(&mut sources, &mut Vec::new(), &paths::join(cwd, name), text, None, read)?;
     let mut merged = DeTable::default();
     for file in sources.files() {
         let table = parse_tree(&sources, &file.text, file.base)?;
@@ -90,7 +104,8 @@ fn collect(
     for (path, span) in imports {
         let full = paths::join(paths::dir(name), &path);
         if open.contains(&full) {
-            let text = format!("import cycle: {} → {full}", open.join(" → "));
+            let shown: Vec<&str> = open.iter().chain([&full]).map(|name| sources.shown(name)).collect();
+            let text = format!("import cycle: {}", shown.join(" → "));
             return Err(Diagnostic::new(sources, &span, text).into());
         }
         if sources.files().iter().any(|f| f.name == full) {
@@ -100,8 +115,8 @@ fn collect(
             return Err(Diagnostic::new(sources, &span, format!("more than {MAX_FILES} files imported")).into());
         }
         let text = read(&full).map_err(|why| {
-            Diagnostic::new(sources, &span, format!("can not read the import `{full}`: {why}"))
-                .hint("imports are relative to the file that names them")
+            let text = format!("can not read the import `{}`: {why}", sources.shown(&full));
+            Diagnostic::new(sources, &span, text).hint("imports are relative to the file that names them")
         })?;
         collect(sources, open, &full, &text, Some(span), read)?;
     }

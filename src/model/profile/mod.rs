@@ -12,5 +12,5 @@ mod validate;
 mod validate_deploy;
 
 pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};
-pub use load::{LoadedProfile, ProfileError, parse};
+pub use load::{LoadedProfile, ProfileError, parse, parse_from};
 pub use types::*;

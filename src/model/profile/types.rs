@@ -18,7 +18,7 @@ pub struct Profile {
     /// Version of this schema: 1.
     #[schemars(range(min = 1, max = 1))]
     pub schema: Loc<u32>,
-    /// The lab's name: lower-case letters, digits and `-`. Bundle and lock are named after the file, the lab after this.
+    /// The lab's name: lower-case letters, digits and `-`. The bundle is `<name>.labimg`; the lock is named after the file.
     pub name: Loc<String>,
     /// One line on what the lab shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -175,6 +175,13 @@ fn url(text: &Loc<String>, found: &mut Findings<'_>) {
 }
 
 fn inputs(profile: &Profile, found: &mut Findings<'_>) {
+    let mut tagged: BTreeMap<String, Range<usize>> = BTreeMap::new();
+    for image in &profile.image {
+        let name = image.reference.tagged();
+        if let Some(first) = tagged.insert(name.clone(), image.reference.span()) {
+            found.clash(&image.reference.span(), &first, format!("two images would both be called `{name}`"));
+        }
+    }
     for image in &profile.image {
         containers_only(&image.platforms, "an image", found);
     }
