@@ -114,7 +114,7 @@ impl Store {
         Ok((found, size))
     }
 
-    /// Sync, mode 0444, rename under the digest, sync the directory: the one way into `blobs/`.
+    /// Sync, rename under the digest, mode 0444, sync the directory: the one way into `blobs/`.
     pub(super) fn install(
         &self,
         file: &std::fs::File,
@@ -123,9 +123,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         use std::os::unix::fs::PermissionsExt;
         let target = self.blob_path(digest);
-        file.set_permissions(std::fs::Permissions::from_mode(0o444)).map_err(|e| StoreError::io(path, "chmod", e))?;
         file.sync_data().map_err(|e| StoreError::io(path, "sync", e))?;
         fs_err::rename(path, &target).map_err(|e| StoreError::io(&target, "write", e))?;
+        // Not before: a part that can not be written is lost to the next run, and to whoever waits for it.
+        file.set_permissions(std::fs::Permissions::from_mode(0o444))
+            .map_err(|e| StoreError::io(&target, "chmod", e))?;
         atomic::sync_dir(&self.blobs_dir()).map_err(|e| StoreError::io(&target, "sync", e))
     }
 }

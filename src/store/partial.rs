@@ -73,6 +73,9 @@ impl Store {
             }
             // Whoever held it may have made a blob of it, which moves the very file we have open.
             if let Some(size) = self.present(&key) {
+                if same_file(&file, &path) {
+                    remove(&path); // Made by our own opening, a moment too late.
+                }
                 return Ok(Claim::Present(size));
             }
             if same_file(&file, &path) {

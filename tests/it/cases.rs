@@ -21,13 +21,17 @@ fn world(case: &Path) -> World {
     world
 }
 
+fn blessing() -> bool {
+    std::env::var_os("LABIMG_BLESS").is_some()
+}
+
 /// Runs `lock --check` in a copy of each case; the code and every byte of standard error must be as expected.
 fn refused(group: &str, code: i32) {
     let mut wrong = Vec::new();
     for case in cases(group) {
         let run = world(&case).run(&["lock", "--check", "--offline", "lab.toml"]);
         let file = case.join("expected.txt");
-        if std::env::var_os("LABIMG_BLESS").is_some() {
+        if blessing() {
             std::fs::write(&file, &run.err).unwrap();
         }
         let expected = std::fs::read_to_string(&file).unwrap_or_default();
@@ -75,6 +79,9 @@ fn locks_that_can_not_be_used() {
 
 #[test]
 fn a_stale_lock_stops_every_verb_that_needs_it_and_stays() {
+    if blessing() {
+        return; // The messages are being written at this very moment.
+    }
     for case in cases("stale").into_iter().filter(|c| c.join("lab.lock").is_file()) {
         let world = world(&case);
         let before = (world.age("lab.lock"), world.read("lab.lock"));
