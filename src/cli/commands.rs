@@ -80,6 +80,7 @@ async fn lock(app: &App, args: LockArgs) -> Outcome {
 }
 
 async fn build(app: &App, args: BuildArgs) -> Outcome {
+    ops::build::distinct(&args.profiles)?;
     let options = BuildOptions { out: args.out, check: args.check };
     let mut built = Vec::new();
     for profile in &args.profiles {

@@ -160,7 +160,7 @@ fn bundle_hint(error: &BundleError) -> Option<String> {
         BundleError::Store(e) => return store_hint(e),
         BundleError::NoRoom { .. } => "make room, or write elsewhere: --out DIR".to_owned(),
         BundleError::Truncated { .. } | BundleError::Damaged { .. } => {
-            "copy the bundle again, or build it again".to_owned()
+            "copy it again from where it came, or delete it and build again".to_owned()
         }
         BundleError::Format { .. } => "use the labimg that wrote it".to_owned(),
         BundleError::BlobSize { .. } => "labimg store check --repair".to_owned(),

@@ -170,3 +170,30 @@ fn a_root_is_an_oci_layout() {
     let manifest = std::fs::read(root.join("blobs/sha256").join(hex)).unwrap();
     assert_eq!(Digest::of(&manifest).hex(), hex);
 }
+
+#[test]
+fn build_check_hashes_a_bundle_that_stood_there() {
+    let (_upstream, world) = built();
+    let whole = world.read("lab.labimg");
+    let mut rotten = whole.clone();
+    let at = rotten.windows(10).position(|w| w == b"some data\n").unwrap();
+    rotten[at] ^= 1;
+    world.write("lab.labimg", &rotten);
+    world.write(".lab.labimg.check", "left by an interrupted run");
+    world.run(&["build", "--check", "--offline", "lab.toml"]).ends(0);
+    assert!(world.read("lab.labimg") == whole);
+    let data = digest("some data\n");
+    corrupt(&world, &data, b"sume data\n");
+    world.write("lab.labimg", &rotten);
+    let run = world.run(&["build", "--check", "--offline", "lab.toml"]).ends(4);
+    run.says(&[&data, "is damaged: its digest is", "hint: labimg store check --repair\n"]);
+    assert!(!world.path("lab.labimg").exists() && !world.path(".lab.labimg.check").exists());
+}
+
+#[test]
+fn two_profiles_of_one_bundle_name_are_refused() {
+    let (_upstream, world) = built();
+    world.write("other/lab.toml", world.text("lab.toml"));
+    let run = world.run(&["build", "lab.toml", "other/lab.toml"]).ends(1);
+    run.says(&["`lab.toml` and `other/lab.toml` have one bundle name", "--out DIR"]);
+}
