@@ -228,6 +228,9 @@ fn truncated(path: &Path, index: &Index, found: u64) -> BundleError {
 
 /// Whether the file at `path` starts with exactly these bytes and has the right length (or a signed bundle's).
 pub(super) fn starts_like(path: &Path, start: &[u8], size: u64) -> bool {
+    if !fs_err::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return false;
+    }
     let Ok(file) = fs_err::File::open(path) else { return false };
     let Ok(meta) = file.metadata() else { return false };
     let length = meta.len() == size || (meta.len() > size && signature_at(file.file(), size - END));
