@@ -106,6 +106,7 @@ impl Store {
         let found = hasher.finish();
         if let Some(expected) = expected.filter(|d| **d != found) {
             remove(&path);
+            remove(&validator_path(&path));
             return Err(StoreError::Mismatch { what: what.to_owned(), expected: *expected, found });
         }
         self.install(file.file(), &path, &found)?;
