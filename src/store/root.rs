@@ -25,6 +25,9 @@ pub struct Root {
     pub blobs: BTreeMap<Digest, u64>,
 }
 
+/// A lab's name and its lock, or why that can not be read.
+pub type RootLock = (String, Result<Lock, StoreError>);
+
 impl Store {
     /// Writes the root of a lab: its layout, its lock, and last its list of blobs. Equal files are not rewritten.
     /// Two writers of one root take turns.
@@ -95,7 +98,7 @@ impl Store {
     ///
     /// # Errors
     /// When the roots can not be listed.
-    pub fn root_locks(&self) -> Result<Vec<(String, Result<Lock, StoreError>)>, StoreError> {
+    pub fn root_locks(&self) -> Result<Vec<RootLock>, StoreError> {
         let mut locks = Vec::new();
         for lab in self.labs()? {
             let path = self.root_dir(&lab).join("lock.toml");
@@ -169,4 +172,22 @@ fn damaged(path: &Path, why: String) -> StoreError {
 
 fn unchanged(path: &Path, text: &[u8]) -> bool {
     fs_err::read(path).is_ok_and(|old| old == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_written_by_one_at_a_time_and_locks_are_no_labs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::Shared).unwrap();
+        let lock = Lock { name: "lab".to_owned(), ..wire::parse("version = 1\nname = \"lab\"\nepoch = 1\n").unwrap() };
+        store.write_root(&lock, &BTreeMap::new()).unwrap();
+        assert!(dir.path().join("roots/.lab.lock").is_file());
+        assert_eq!((store.labs().unwrap(), store.roots().unwrap().len()), (vec!["lab".to_owned()], 1));
+        // Equal files need no turn: this would wait for long otherwise.
+        let _other = flock::lock(&store.root_lock("lab"), Mode::Exclusive, LOCK_PATIENCE).unwrap();
+        store.write_root(&lock, &BTreeMap::new()).unwrap();
+    }
 }
