@@ -247,6 +247,12 @@ pub enum StoreVerb {
         #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
         grace: std::time::Duration,
     },
+    /// Forget a lab; `store gc` then frees what only it needed
+    Rm {
+        /// The lab
+        #[arg(value_name = "LAB")]
+        lab: String,
+    },
     /// Show which lab uses how much
     Du,
     /// Print where the store is, or a blob in it, or a lab

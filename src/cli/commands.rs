@@ -80,6 +80,7 @@ async fn lock(app: &App, args: LockArgs) -> Outcome {
 }
 
 async fn build(app: &App, args: BuildArgs) -> Outcome {
+    ops::build::distinct(&args.profiles)?;
     let options = BuildOptions { out: args.out, check: args.check };
     let mut built = Vec::new();
     for profile in &args.profiles {
@@ -188,12 +189,20 @@ async fn store(app: &App, verb: StoreVerb) -> Outcome {
     match verb {
         StoreVerb::Check { repair } => {
             let done = ops::store::check(&app.ctx, repair).await?;
-            show(app, &done, render::checked, || ())?;
-            Ok(if done.remaining.is_empty() { Status::Ok } else { Status::Mismatch })
+            show(app, &done, |d| render::checked(d, repair), || ())?;
+            Ok(match (done.remaining.is_empty(), done.failed.is_empty()) {
+                (false, _) => Status::Mismatch,
+                (true, false) => Status::User,
+                (true, true) => Status::Ok,
+            })
         }
         StoreVerb::Gc { dry_run, grace } => {
             let done = ops::store::gc(&app.ctx, std::time::SystemTime::now(), grace, dry_run)?;
             show(app, &done, |_| String::new(), || app.say(&render::collected(&done, dry_run)))
+        }
+        StoreVerb::Rm { lab } => {
+            ops::store::rm(&app.ctx, &lab)?;
+            show(app, &lab, |_| String::new(), || app.say(&render::forgotten(&lab)))
         }
         StoreVerb::Du => {
             let usage = ops::store::du(&app.ctx)?;

@@ -154,19 +154,35 @@ pub(super) fn exported(done: &Exported) -> String {
 }
 
 /// What a check of the store found.
-pub(super) fn checked(done: &CheckOutcome) -> String {
+pub(super) fn checked(done: &CheckOutcome, repair: bool) -> String {
     let mut out = String::new();
     for bad in &done.bad {
         let labs = if bad.labs.is_empty() { "no lab".to_owned() } else { bad.labs.join(", ") };
         let state = if done.repaired.contains(&bad.digest) { "repaired" } else { "bad" };
         out += &format!("{state} {}: {} (needed by {labs})\n", bad.digest, bad.why);
     }
+    for failed in &done.failed {
+        out += &format!("lab {} was not mended: {}\n", failed.lab, failed.why);
+    }
     let sum = format!("{}, {} hashed", plural(done.blobs, "blob"), bytes(done.bytes));
     out + &match (done.bad.len(), done.remaining.len()) {
         (0, _) => format!("all good: {sum}\n"),
         (n, 0) => format!("{n} bad, all repaired: {sum}\n"),
+        (_, n) if repair => {
+            let disk = if done.remaining.iter().all(|bad| bad.readable) { "" } else { UNREADABLE };
+            format!("{n} bad still: {sum}\n{disk}hint: labimg build PROFILE brings back files beside the profile\n")
+        }
         (_, n) => format!("{n} bad: {sum}\nhint: labimg store check --repair\n"),
     }
+}
+
+/// What to do about blobs that were not thrown away.
+const UNREADABLE: &str =
+    "hint: blobs that can not be read were left alone: look at the disk and at who may read them\n";
+
+/// What became of a lab's root.
+pub(super) fn forgotten(lab: &str) -> String {
+    format!("forgot lab {lab}; labimg store gc frees what only it needed")
 }
 
 /// What a collection removed.

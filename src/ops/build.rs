@@ -10,17 +10,18 @@ use super::lock::{LockOptions, LockOutcome, lock};
 use super::profile::load;
 use super::{Ctx, OpsError};
 use crate::base::atomic;
+use crate::base::digest::Digest;
 use crate::build::bundle::describe;
 use crate::model::lock::wire;
-use crate::store::bundle::{Bundle, Description, Options, Outcome, write};
-use crate::store::{Access, Store};
+use crate::store::bundle::{BLOBS, Bundle, BundleError, Description, Options, Outcome, Written, write};
+use crate::store::{Access, Store, StoreError};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
     /// Directory for the bundle; made when it is not there.
     pub out: PathBuf,
-    /// Write the bundle a second time and compare.
+    /// Hash every byte of the bundle, then write it a second time and compare.
     pub check: bool,
 }
 
@@ -31,7 +32,7 @@ pub struct BuildOutcome {
     /// The bundle.
     pub bundle: PathBuf,
     /// Digest of its index: the bundle's identity.
-    pub identity: crate::base::digest::Digest,
+    pub identity: Digest,
     /// Its size in bytes.
     pub size: u64,
     /// It stood there already, byte for byte.
@@ -63,8 +64,9 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     let description = describe(&profile, &lock_text, &locked_inputs, store.as_ref())?;
     fs_err::create_dir_all(&options.out)?;
     let target = options.out.join(disk.bundle_name());
-    let done = write(&description, store.as_ref(), &target, Options::default(), ctx.reporter.as_ref())?;
+    let mut done = write(&description, store.as_ref(), &target, Options::default(), ctx.reporter.as_ref())?;
     if options.check {
+        done = sound(ctx, &description, &store, &target, done)?;
         build_again(ctx, &description, &store, &target)?;
     }
     Ok(BuildOutcome {
@@ -77,17 +79,75 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     })
 }
 
-/// Writes the bundle a second time, in a scratch folder beside the first and with another number of threads, and compares.
+/// Profiles whose bundles would get one file name: the second would replace the first.
+///
+/// # Errors
+/// The first two such profiles.
+pub fn distinct(profiles: &[PathBuf]) -> Result<(), OpsError> {
+    for (i, one) in profiles.iter().enumerate() {
+        if let Some(other) = profiles[..i].iter().find(|p| p.file_stem() == one.file_stem()) {
+            let (one, other) = (one.display(), other.display());
+            return Err(OpsError::hinted(
+                format!("`{other}` and `{one}` have one bundle name: the second would replace the first"),
+                "build them one by one, each with its own --out DIR",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Hashes every byte of the bundle. One that stood there already and is damaged is written anew.
+fn sound(
+    ctx: &Ctx,
+    description: &Description,
+    store: &Store,
+    target: &Path,
+    mut done: Written,
+) -> Result<Written, OpsError> {
+    let reporter = ctx.reporter.as_ref();
+    let mut damaged = Bundle::open(target)?.verify(ctx.jobs, reporter)?;
+    if !damaged.is_empty() && done.outcome == Outcome::Unchanged {
+        reporter.note(&format!("`{}` is damaged: writing it anew", target.display()));
+        fs_err::remove_file(target)?;
+        done = write(description, store, target, Options::default(), reporter)?;
+        damaged = Bundle::open(target)?.verify(ctx.jobs, reporter)?;
+    }
+    let Some(first) = damaged.into_iter().next() else { return Ok(done) };
+    // It must not stay: the next build would take it for a whole one.
+    fs_err::remove_file(target)?;
+    match first.path.strip_prefix(BLOBS).and_then(|hex| Digest::from_hex(hex).ok()) {
+        Some(digest) => Err(StoreError::BadBlob { digest, why: first.why }.into()),
+        None => Err(BundleError::Damaged { path: target.to_owned(), member: first.path, why: first.why }.into()),
+    }
+}
+
+/// Writes the bundle a second time, beside the first and with another number of threads, and compares. The name is fixed, so
+/// that what an interrupted run left is overwritten by the next one.
 fn build_again(ctx: &Ctx, description: &Description, store: &Store, target: &Path) -> Result<(), OpsError> {
-    let scratch = tempfile::tempdir_in(atomic::parent(target))?;
-    let second = scratch.path().join(target.file_name().unwrap_or_default());
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let second = atomic::parent(target).join(format!(".{name}.check"));
+    remove(&second)?;
     let options = Options { threads: 1, sync: false };
-    write(description, store, &second, options, ctx.reporter.as_ref())?;
-    let Some(at) = first_difference(target, &second)? else { return Ok(()) };
-    let bundle = Bundle::open(&second)?;
+    let compared = write(description, store, &second, options, ctx.reporter.as_ref())
+        .map_err(OpsError::from)
+        .and_then(|_| compare(target, &second));
+    remove(&second)?;
+    compared
+}
+
+fn compare(target: &Path, second: &Path) -> Result<(), OpsError> {
+    let Some(at) = first_difference(target, second)? else { return Ok(()) };
+    let bundle = Bundle::open(second)?;
     let member = bundle.index().members.iter().rev().find(|m| m.offset <= at);
     let what = member.map_or_else(|| "its index".to_owned(), |m| m.path.clone());
     Err(OpsError::NotReproducible { path: target.to_owned(), what: format!("{what}, at byte {at}") })
+}
+
+fn remove(path: &Path) -> Result<(), OpsError> {
+    match fs_err::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
 }
 
 /// The first byte in which two files differ; a shorter file differs where it ends.

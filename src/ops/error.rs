@@ -160,7 +160,7 @@ fn bundle_hint(error: &BundleError) -> Option<String> {
         BundleError::Store(e) => return store_hint(e),
         BundleError::NoRoom { .. } => "make room, or write elsewhere: --out DIR".to_owned(),
         BundleError::Truncated { .. } | BundleError::Damaged { .. } => {
-            "copy the bundle again, or build it again".to_owned()
+            "copy it again from where it came, or delete it and build again".to_owned()
         }
         BundleError::Format { .. } => "use the labimg that wrote it".to_owned(),
         BundleError::BlobSize { .. } => "labimg store check --repair".to_owned(),
@@ -175,6 +175,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
             "make room (labimg store gc) and run the same command again: what is there is kept".to_owned()
         }
         StoreError::Format { .. } => "give this labimg a store of its own: --store DIR".to_owned(),
+        StoreError::NoStore { .. } => "labimg fetch PROFILE makes it; or name another: --store DIR".to_owned(),
         StoreError::NotAStore { .. } => "give an empty or new directory: --store DIR".to_owned(),
         StoreError::Mismatch { .. } | StoreError::BadBlob { .. } => "labimg store check --repair".to_owned(),
         StoreError::Missing { .. } => "labimg fetch PROFILE".to_owned(),

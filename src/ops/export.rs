@@ -1,7 +1,7 @@
 //! `labimg export --oci|--docker`: an archive of a bundle's images for other tools.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::report::Reporter;
 use crate::build::export::{ExportError, Exported, Selection, export as stream};
@@ -10,7 +10,7 @@ use crate::store::bundle::{Bundle, BundleError};
 
 /// Where the archive goes.
 pub enum Output<'a> {
-    /// To a file, which is there only when it is whole.
+    /// To a file, which is there only when it is whole; a device or FIFO is written as a stream.
     File(&'a Path),
     /// To a stream.
     Stream(&'a mut dyn Write),
@@ -22,6 +22,9 @@ pub enum ExportFailure {
     /// The bundle, or the file to write.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A directory stands where the archive should go.
+    #[error("`{0}` is a directory: name a file in it")]
+    Directory(PathBuf),
     /// The export itself.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -37,19 +40,66 @@ pub fn export(
     output: Output<'_>,
     reporter: &dyn Reporter,
 ) -> Result<Exported, ExportFailure> {
+    let place = match &output {
+        Output::Stream(_) => None,
+        Output::File(target) => Some(place(target)?),
+    };
     let bundle = Bundle::open(path)?;
     let (images, epoch) = (bundle.images(), bundle.index().epoch);
     let to = |out: &mut dyn Write| stream(&bundle, &images, epoch, selection, out, reporter);
-    match output {
-        Output::Stream(out) => Ok(to(out)?),
-        Output::File(target) => {
+    match (output, place) {
+        (Output::Stream(out), _) => Ok(to(out)?),
+        (Output::File(target), Some(Place::Stream)) => {
+            let file = fs_err::OpenOptions::new().write(true).open(target);
+            let file = file.map_err(|e| BundleError::io(target, "open", e))?;
+            let mut out = std::io::BufWriter::with_capacity(1 << 18, file);
+            let exported = to(&mut out).map_err(|e| written(target, e))?;
+            out.flush().map_err(|e| BundleError::io(target, "write", e))?;
+            Ok(exported)
+        }
+        (Output::File(target), place) => {
+            let target = match &place {
+                Some(Place::Through(real)) => real,
+                _ => target,
+            };
             let part = PartFile::create(target)?;
-            let exported = to(&mut part.file()).map_err(|e| match e {
-                ExportError::Write(e) => BundleError::io(target, "write", e).into(),
-                other => ExportFailure::from(other),
-            })?;
+            let exported = to(&mut part.file()).map_err(|e| written(target, e))?;
             part.commit(true)?;
             Ok(exported)
         }
+    }
+}
+
+/// What stands where an archive should go.
+enum Place {
+    /// Nothing, or a file to be replaced.
+    File,
+    /// A link to this file (`/dev/stdout` is one): the file is replaced, the link stays.
+    Through(PathBuf),
+    /// A device or FIFO: nothing may be renamed over it.
+    Stream,
+}
+
+fn place(target: &Path) -> Result<Place, ExportFailure> {
+    let Ok(meta) = fs_err::metadata(target) else { return Ok(Place::File) };
+    if meta.is_dir() {
+        return Err(ExportFailure::Directory(target.to_owned()));
+    }
+    if !meta.is_file() {
+        return Ok(Place::Stream);
+    }
+    match target.is_symlink() {
+        true => {
+            let real = fs_err::canonicalize(target).map_err(|e| BundleError::io(target, "resolve", e))?;
+            Ok(Place::Through(real))
+        }
+        false => Ok(Place::File),
+    }
+}
+
+fn written(target: &Path, error: ExportError) -> ExportFailure {
+    match error {
+        ExportError::Write(e) => BundleError::io(target, "write", e).into(),
+        other => other.into(),
     }
 }

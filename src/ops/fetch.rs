@@ -54,7 +54,7 @@ pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> 
         blobs: fetched.blobs,
         bytes: fetched.bytes,
         total_blobs: blobs.len(),
-        total_bytes: blobs.values().sum(),
+        total_bytes: blobs.values().fold(0, |sum, size| sum.saturating_add(*size)),
     })
 }
 

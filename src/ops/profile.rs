@@ -56,7 +56,7 @@ pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
 }
 
 fn read_text(path: &Path) -> Result<String, OpsError> {
-    let bytes = fs_err::read(path).map_err(|e| match e.kind() {
+    let bytes = read_regular(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => OpsError::user(format!("there is no file `{}`", path.display())),
         io::ErrorKind::IsADirectory => OpsError::user(format!("`{}` is a directory, not a profile", path.display())),
         _ => e.into(),
@@ -64,13 +64,26 @@ fn read_text(path: &Path) -> Result<String, OpsError> {
     String::from_utf8(bytes).map_err(|_| OpsError::user(format!("`{}` is not UTF-8 text", path.display())))
 }
 
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    regular(path)?;
+    fs_err::read(path)
+}
+
+/// Looks before anything is opened: opening a FIFO waits for somebody to write into it.
+fn regular(path: &Path) -> io::Result<()> {
+    let meta = fs_err::metadata(path)?;
+    match (meta.is_file(), meta.is_dir()) {
+        (true, _) => Ok(()),
+        (_, true) => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory, not a file")),
+        _ => Err(io::Error::other(format!("`{}` is no regular file", path.display()))),
+    }
+}
+
 fn hash_locals(disk: &OnDisk) -> Result<BTreeMap<String, (Digest, u64)>, OpsError> {
     let mut found = BTreeMap::new();
     for local in &disk.inputs.locals {
-        let hashed = fs_err::File::open(disk.dir.join(local)).and_then(|file| match file.metadata()?.is_file() {
-            true => hash_reader(file),
-            false => Err(io::Error::other("it is not a file")),
-        });
+        let path = disk.dir.join(local);
+        let hashed = regular(&path).and_then(|()| fs_err::File::open(&path)).and_then(hash_reader);
         match hashed {
             Ok(hashed) => found.insert(local.clone(), hashed),
             Err(e) => return Err(missing_local(disk, local, &e)),

@@ -1,6 +1,7 @@
-//! `labimg store …`: check, gc, du, path.
+//! `labimg store …`: check, gc, du, path, rm.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::base::digest::Digest;
 use crate::source::fetch as source;
 use crate::store::check::BadBlob;
 use crate::store::gc::{Collected, Usage};
-use crate::store::{Access, BlobSource};
+use crate::store::{Access, BlobSource, Store};
 
 /// What `store check` found, and mended.
 #[derive(Debug, Clone, Serialize)]
@@ -26,15 +27,33 @@ pub struct CheckOutcome {
     pub repaired: Vec<Digest>,
     /// What is wrong still.
     pub remaining: Vec<BadBlob>,
+    /// Labs whose blobs could not all be fetched.
+    pub failed: Vec<Failed>,
 }
 
-/// Re-hashes the store; with `repair` throws bad blobs away and fetches them anew through the locks of the roots.
+/// A lab that could not be mended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failed {
+    /// The lab.
+    pub lab: String,
+    /// What happened.
+    pub why: String,
+}
+
+/// The store, which these verbs only look after: they make none.
+fn open(ctx: &Ctx, access: Access) -> Result<Arc<Store>, OpsError> {
+    Ok(Arc::new(Store::open_existing(&ctx.store, access)?))
+}
+
+/// Re-hashes the store; with `repair` throws bad blobs away and fetches them anew through the locks of the roots. Blobs that
+/// can not be read are left alone: the next try may read them.
 ///
 /// # Errors
-/// A store that can not be read; with `repair`, whatever keeps a blob from arriving.
+/// A store that can not be read. What can not be fetched is part of the outcome.
 pub async fn check(ctx: &Ctx, repair: bool) -> Result<CheckOutcome, OpsError> {
     let access = if repair { Access::Exclusive } else { Access::Shared };
-    let store = ctx.open_store(access)?;
+    let store = open(ctx, access)?;
     let found = store.check(ctx.jobs, ctx.reporter.as_ref())?;
     let mut outcome = CheckOutcome {
         blobs: found.blobs,
@@ -42,25 +61,45 @@ pub async fn check(ctx: &Ctx, repair: bool) -> Result<CheckOutcome, OpsError> {
         bad: found.bad.clone(),
         repaired: Vec::new(),
         remaining: found.bad,
+        failed: Vec::new(),
     };
     if !repair || outcome.bad.is_empty() {
         return Ok(outcome);
     }
-    for bad in &outcome.bad {
+    for bad in outcome.bad.iter().filter(|bad| bad.readable) {
         store.discard(&bad.digest)?;
     }
-    for lock in store.root_locks()? {
-        source::fetch_lock(&ctx.net, &store, &lock).await?;
-    }
-    let there = |bad: &BadBlob| bad.labs.is_empty() || store.blob_size(&bad.digest).is_some();
-    (outcome.repaired, outcome.remaining) = (Vec::new(), Vec::new());
-    for bad in &outcome.bad {
-        match there(bad) {
-            true => outcome.repaired.push(bad.digest),
-            false => outcome.remaining.push(bad.clone()),
+    for (lab, lock) in store.root_locks()? {
+        let fetched = match lock {
+            Ok(lock) => source::fetch_lock(&ctx.net, &store, &lock).await.map(drop).map_err(OpsError::from),
+            Err(e) => Err(e.into()),
+        };
+        if let Err(e) = fetched {
+            outcome.failed.push(Failed { lab, why: e.to_string() });
         }
     }
+    let mended = |bad: &BadBlob| bad.readable && (bad.labs.is_empty() || store.blob_size(&bad.digest).is_some());
+    let (repaired, remaining) = outcome.bad.iter().cloned().partition::<Vec<_>, _>(mended);
+    outcome.repaired = repaired.into_iter().map(|bad| bad.digest).collect();
+    outcome.remaining = remaining;
     Ok(outcome)
+}
+
+/// Forgets a lab: what only it needed is free for `gc` then.
+///
+/// # Errors
+/// A lab the store does not know, a store in use by another labimg.
+pub fn rm(ctx: &Ctx, lab: &str) -> Result<(), OpsError> {
+    let store = open(ctx, Access::Exclusive)?;
+    let labs = store.labs()?;
+    if !labs.iter().any(|known| known == lab) {
+        return Err(OpsError::hinted(format!("the store has no lab `{lab}`"), labs_there(&labs)));
+    }
+    Ok(store.remove_root(lab)?)
+}
+
+fn labs_there(labs: &[String]) -> String {
+    format!("labs there: {}", if labs.is_empty() { "none".to_owned() } else { labs.join(", ") })
 }
 
 /// Removes what no lab needs and what is older than `grace`.
@@ -69,7 +108,7 @@ pub async fn check(ctx: &Ctx, repair: bool) -> Result<CheckOutcome, OpsError> {
 /// A store in use by another labimg, or one that can not be read.
 pub fn gc(ctx: &Ctx, now: SystemTime, grace: Duration, dry_run: bool) -> Result<Collected, OpsError> {
     let access = if dry_run { Access::Shared } else { Access::Exclusive };
-    let store = ctx.open_store(access)?;
+    let store = open(ctx, access)?;
     let before = now.checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(store.collect(before, dry_run)?)
 }
@@ -79,7 +118,7 @@ pub fn gc(ctx: &Ctx, now: SystemTime, grace: Duration, dry_run: bool) -> Result<
 /// # Errors
 /// A store that can not be read.
 pub fn du(ctx: &Ctx) -> Result<Usage, OpsError> {
-    Ok(ctx.open_store(Access::Shared)?.usage()?)
+    Ok(open(ctx, Access::Shared)?.usage()?)
 }
 
 /// Where the store is, or a blob in it, or a lab's root.
@@ -87,7 +126,7 @@ pub fn du(ctx: &Ctx) -> Result<Usage, OpsError> {
 /// # Errors
 /// A blob or root that is not there.
 pub fn path(ctx: &Ctx, what: Option<&str>) -> Result<PathBuf, OpsError> {
-    let store = ctx.open_store(Access::Shared)?;
+    let store = open(ctx, Access::Shared)?;
     let Some(what) = what else { return Ok(store.path().to_owned()) };
     if let Ok(digest) = what.parse::<Digest>().or_else(|_| Digest::from_hex(what)) {
         return match store.blob_size(&digest) {
@@ -95,12 +134,11 @@ pub fn path(ctx: &Ctx, what: Option<&str>) -> Result<PathBuf, OpsError> {
             None => Err(OpsError::user(format!("the store has no blob {digest}"))),
         };
     }
-    let known: Vec<String> = store.roots()?.into_iter().map(|r| r.lab).collect();
+    let known = store.labs()?;
     match known.iter().any(|lab| lab == what) {
         true => Ok(store.root_dir(what)),
-        false => Err(OpsError::hinted(
-            format!("`{what}` is neither a digest nor a lab in the store"),
-            format!("labs there: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") }),
-        )),
+        false => {
+            Err(OpsError::hinted(format!("`{what}` is neither a digest nor a lab in the store"), labs_there(&known)))
+        }
     }
 }

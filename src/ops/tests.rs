@@ -120,6 +120,26 @@ fn an_index_that_changed_alone_is_a_difference() {
 }
 
 #[test]
+fn an_export_never_replaces_what_is_no_file() {
+    use std::os::unix::fs::FileTypeExt;
+    let lab = Lab::full();
+    let path = lab.bundle("lab.labimg");
+    let selection = Selection { format: Format::Oci, platform: Some(Platform::LinuxAmd64), images: vec![] };
+    let dir = lab.dir.path();
+    let failed = export(&dir.join("gone.labimg"), &selection, Output::File(dir), &Silent);
+    assert!(matches!(failed, Err(ExportFailure::Directory(_))), "before anything else");
+    let link = dir.join("null");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    export(&path, &selection, Output::File(&link), &Silent).unwrap();
+    assert!(fs_err::metadata(&link).unwrap().file_type().is_char_device());
+    let (real, link) = (dir.join("real.tar"), dir.join("link.tar"));
+    fs_err::write(&real, "old").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let done = export(&path, &selection, Output::File(&link), &Silent).unwrap();
+    assert!(link.is_symlink() && fs_err::metadata(&real).unwrap().len() == done.size);
+}
+
+#[test]
 fn an_export_that_fails_leaves_no_file() {
     let lab = Lab::full();
     let path = lab.bundle("lab.labimg");

@@ -16,6 +16,9 @@ pub struct BadBlob {
     pub digest: Digest,
     /// What is wrong with it.
     pub why: String,
+    /// Its file could be read, or is not there: whoever mends it may throw it away. A disk that fails to read may yet
+    /// give the bytes another time.
+    pub readable: bool,
     /// Labs that need it, sorted.
     pub labs: Vec<String>,
 }
@@ -42,7 +45,7 @@ impl Store {
         let users = |digest: &Digest| {
             roots.iter().filter(|r| r.blobs.contains_key(digest)).map(|r| r.lab.clone()).collect::<Vec<_>>()
         };
-        let bytes = blobs.iter().map(|(_, e)| e.size).sum();
+        let bytes = blobs.iter().fold(0_u64, |sum, (_, e)| sum.saturating_add(e.size));
         reporter.phase("checking", Some(bytes));
         let bad = Mutex::new(Vec::new());
         let next = AtomicUsize::new(0);
@@ -51,13 +54,13 @@ impl Store {
                 let task = Task::begin(reporter, &digest.short(), Some(entry.size));
                 let why = match self.blob_file(digest).map(hash_reader) {
                     Ok(Ok((found, _))) if found == *digest => None,
-                    Ok(Ok((found, _))) => Some(format!("its bytes have digest {found}")),
-                    Ok(Err(e)) => Some(e.to_string()),
-                    Err(e) => Some(e.to_string()),
+                    Ok(Ok((found, _))) => Some((format!("its bytes have digest {found}"), true)),
+                    Ok(Err(e)) => Some((e.to_string(), false)),
+                    Err(e) => Some((e.to_string(), matches!(e, StoreError::Missing { .. }))),
                 };
                 task.advance(entry.size);
-                if let (Some(why), Ok(mut bad)) = (why, bad.lock()) {
-                    bad.push(BadBlob { digest: *digest, why, labs: users(digest) });
+                if let (Some((why, readable)), Ok(mut bad)) = (why, bad.lock()) {
+                    bad.push(BadBlob { digest: *digest, why, readable, labs: users(digest) });
                 }
             }
         };
@@ -71,7 +74,7 @@ impl Store {
         for (digest, size) in needed.into_iter().filter(|(digest, size)| !self.has(digest, *size)) {
             if !bad.iter().any(|b| b.digest == digest) {
                 let why = format!("it is not there, or not of its {size} bytes");
-                bad.push(BadBlob { digest, why, labs: users(&digest) });
+                bad.push(BadBlob { digest, why, readable: true, labs: users(&digest) });
             }
         }
         bad.sort();

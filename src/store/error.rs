@@ -35,6 +35,12 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// Nothing to look at: only verbs that fill a store make one.
+    #[error("there is no store at `{path}`")]
+    NoStore {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A directory with other things in it.
     #[error("`{path}` is not empty and not a labimg store")]
     NotAStore {

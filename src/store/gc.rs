@@ -70,12 +70,12 @@ impl Store {
                 continue;
             }
             done.blobs.push(digest);
-            done.blob_bytes += entry.size;
+            done.blob_bytes = done.blob_bytes.saturating_add(entry.size);
             remove(&entry.path, dry_run)?;
         }
         for entry in entries(&self.tmp_dir())?.into_iter().filter(|e| e.modified <= before) {
             done.parts += 1;
-            done.part_bytes += entry.size;
+            done.part_bytes = done.part_bytes.saturating_add(entry.size);
             remove(&entry.path, dry_run)?;
         }
         Ok(done)
@@ -93,15 +93,18 @@ impl Store {
         }
         let mut usage = Usage::default();
         for root in &roots {
-            let own = root.blobs.iter().filter(|(d, _)| users.get(d) == Some(&1)).map(|(_, size)| size).sum();
-            usage.labs.insert(root.lab.clone(), LabUsage { bytes: root.blobs.values().sum(), own_bytes: own });
+            let own = root.blobs.iter().filter(|(d, _)| users.get(d) == Some(&1)).map(|(_, size)| *size);
+            let share = LabUsage { bytes: sum(root.blobs.values().copied()), own_bytes: sum(own) };
+            usage.labs.insert(root.lab.clone(), share);
         }
         for (digest, entry) in self.blobs()? {
             usage.blobs += 1;
-            usage.blob_bytes += entry.size;
-            usage.unreferenced_bytes += if users.contains_key(&digest) { 0 } else { entry.size };
+            usage.blob_bytes = usage.blob_bytes.saturating_add(entry.size);
+            if !users.contains_key(&digest) {
+                usage.unreferenced_bytes = usage.unreferenced_bytes.saturating_add(entry.size);
+            }
         }
-        usage.part_bytes = entries(&self.tmp_dir())?.iter().map(|e| e.size).sum();
+        usage.part_bytes = sum(entries(&self.tmp_dir())?.iter().map(|e| e.size));
         Ok(usage)
     }
 
@@ -113,6 +116,11 @@ impl Store {
         });
         Ok(named.collect())
     }
+}
+
+/// Sizes come from files that anybody may have written: they may add up to more than 2^64.
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// A file of the store.

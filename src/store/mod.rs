@@ -7,6 +7,7 @@
 //!   blobs/sha256/<hex>      0444, never changed once there
 //!   realisations/           build key -> digest of what the step produced
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
+//!   roots/.<lab>.lock       flock: one writer of a root at a time
 //!   roots/<lab>/root.json   every digest the lab keeps from the garbage collector
 //!   tmp/                    downloads under way; <hex>.part or url-<hex>.part, each with a flock
 //! ```
@@ -69,10 +70,29 @@ impl Store {
     /// A store of another format, a directory that is something else, one that can not be written when it has to be made,
     /// or one that another process keeps locked.
     pub fn open(root: &Path, access: Access) -> Result<Self, StoreError> {
+        Self::open_or(root, access, create)
+    }
+
+    /// Opens the store at `root` for a verb that only looks after what is there; makes none.
+    ///
+    /// # Errors
+    /// [`StoreError::NoStore`], and as [`Self::open`].
+    pub fn open_existing(root: &Path, access: Access) -> Result<Self, StoreError> {
+        Self::open_or(root, access, |root| {
+            refuse_foreign(root)?;
+            Err(StoreError::NoStore { path: root.to_owned() })
+        })
+    }
+
+    fn open_or(
+        root: &Path,
+        access: Access,
+        absent: impl FnOnce(&Path) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).map_err(|e| StoreError::io(root, "resolve", e))?;
         match fs_err::read_to_string(root.join("format")) {
             Ok(text) => check_format(&root, &text)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => create(&root)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => absent(&root)?,
             Err(e) => return Err(StoreError::io(&root, "read", e)),
         }
         let mode = match access {
@@ -124,18 +144,21 @@ fn check_format(root: &Path, text: &str) -> Result<(), StoreError> {
 
 fn create(root: &Path) -> Result<(), StoreError> {
     let failed = |e| StoreError::io(root, "create", e);
-    let foreign = match fs_err::read_dir(root) {
-        Ok(entries) => entries.filter_map(Result::ok).any(|e| !is_ours(&e.file_name())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-        Err(e) => return Err(failed(e)),
-    };
-    if foreign {
-        return Err(StoreError::NotAStore { path: root.to_owned() });
-    }
+    refuse_foreign(root)?;
     for dir in ["blobs/sha256", "realisations", "roots", "tmp"] {
         fs_err::create_dir_all(root.join(dir)).map_err(failed)?;
     }
     atomic::write_file(&root.join("format"), format!("{FORMAT}\n").as_bytes()).map_err(failed)
+}
+
+/// A directory that holds other things is somebody else's.
+fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
+    let foreign = match fs_err::read_dir(root) {
+        Ok(entries) => entries.filter_map(Result::ok).any(|e| !is_ours(&e.file_name())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(StoreError::io(root, "read", e)),
+    };
+    if foreign { Err(StoreError::NotAStore { path: root.to_owned() }) } else { Ok(()) }
 }
 
 /// Names that two commands making one store at the same moment leave there.

@@ -109,6 +109,7 @@ impl Store {
         let found = hasher.finish();
         if let Some(expected) = expected.filter(|d| **d != found) {
             remove(&path);
+            remove(&validator_path(&path));
             return Err(StoreError::Mismatch { what: what.to_owned(), expected: *expected, found });
         }
         self.install(file.file(), &path, &found)?;
@@ -209,5 +210,23 @@ fn same_file(file: &fs_err::File, path: &Path) -> bool {
     match (file.metadata(), fs_err::metadata(path)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    #[tokio::test]
+    async fn wrong_bytes_leave_neither_part_nor_validator() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::Shared).unwrap();
+        let digest = Digest::of(b"right");
+        let Claim::Write(mut partial) = store.claim(PartialKey::Digest(digest)).await.unwrap() else { panic!() };
+        partial.write(b"wrong").unwrap();
+        partial.set_validator(Some("\"tag\"")).unwrap();
+        assert!(matches!(store.commit(*partial, Some(&digest), "x"), Err(StoreError::Mismatch { .. })));
+        assert_eq!(fs_err::read_dir(store.tmp_dir()).unwrap().count(), 0);
     }
 }

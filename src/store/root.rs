@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
-use super::{BlobSource, Store, StoreError};
+use super::{Access, BlobSource, LOCK_PATIENCE, Store, StoreError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::base::flock::{self, Mode};
 use crate::model::lock::{Lock, wire};
 
 /// What a root holds, as `root.json` says it.
@@ -24,11 +25,15 @@ pub struct Root {
     pub blobs: BTreeMap<Digest, u64>,
 }
 
+/// A lab's name and its lock, or why that can not be read.
+pub type RootLock = (String, Result<Lock, StoreError>);
+
 impl Store {
     /// Writes the root of a lab: its layout, its lock, and last its list of blobs. Equal files are not rewritten.
+    /// Two writers of one root take turns.
     ///
     /// # Errors
-    /// A blob that is not in the store, or I/O errors.
+    /// A blob that is not in the store, a root that another process keeps locked, or I/O errors.
     pub fn write_root(&self, lock: &Lock, blobs: &BTreeMap<Digest, u64>) -> Result<(), StoreError> {
         for (digest, size) in blobs {
             match self.blob_size(digest) {
@@ -55,6 +60,7 @@ impl Store {
         if files.iter().all(|(name, text)| unchanged(&dir.join(name), text)) {
             return Ok(());
         }
+        let _turn = flock::lock(&self.root_lock(&lock.name), Mode::Exclusive, LOCK_PATIENCE)?;
         fs_err::create_dir_all(&dir).map_err(|e| StoreError::io(&dir, "create", e))?;
         let link = dir.join("blobs");
         match fs_err::os::unix::fs::symlink("../../blobs", &link) {
@@ -87,28 +93,66 @@ impl Store {
         Ok(roots)
     }
 
-    /// The locks of all roots, sorted by lab: what `store check --repair` fetches through.
+    /// The locks of all roots with their labs, sorted: what `store check --repair` fetches through. One that can not be read
+    /// does not hide the others.
     ///
     /// # Errors
-    /// I/O errors, and a lock that can not be read.
-    pub fn root_locks(&self) -> Result<Vec<Lock>, StoreError> {
+    /// When the roots can not be listed.
+    pub fn root_locks(&self) -> Result<Vec<RootLock>, StoreError> {
         let mut locks = Vec::new();
-        for dir in self.root_dirs()? {
-            let path = dir.join("lock.toml");
+        for lab in self.labs()? {
+            let path = self.root_dir(&lab).join("lock.toml");
             match fs_err::read_to_string(&path) {
-                Ok(text) => locks.push(wire::parse(&text).map_err(|e| damaged(&path, e.to_string()))?),
+                Ok(text) => locks.push((lab, wire::parse(&text).map_err(|e| damaged(&path, e.to_string())))),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(StoreError::io(&path, "read", e)),
+                Err(e) => locks.push((lab, Err(StoreError::io(&path, "read", e)))),
             }
         }
-        locks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(locks)
     }
 
+    /// The names of all labs with a root, sound or not, sorted.
+    ///
+    /// # Errors
+    /// When the roots can not be listed.
+    pub fn labs(&self) -> Result<Vec<String>, StoreError> {
+        let name = |dir: PathBuf| dir.file_name().map(|n| n.to_string_lossy().into_owned());
+        Ok(self.root_dirs()?.into_iter().filter_map(name).collect())
+    }
+
+    /// Removes the root of a lab that [`Self::labs`] names; what only it kept is the garbage collector's then. The list of
+    /// blobs goes first: a root without one keeps nothing.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn remove_root(&self, lab: &str) -> Result<(), StoreError> {
+        debug_assert!(self.access == Access::Exclusive, "who deletes holds the exclusive lock");
+        let dir = self.root_dir(lab);
+        for file in [dir.join("root.json"), self.root_lock(lab)] {
+            match fs_err::remove_file(&file) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&file, "remove", e)),
+                _ => {}
+            }
+        }
+        fs_err::remove_dir_all(&dir).map_err(|e| StoreError::io(&dir, "remove", e))
+    }
+
+    /// Every root's directory; names with a dot are locks.
     fn root_dirs(&self) -> Result<BTreeSet<PathBuf>, StoreError> {
         let dir = self.roots_dir();
-        let entries = fs_err::read_dir(&dir).map_err(|e| StoreError::io(&dir, "read", e))?;
-        entries.map(|e| e.map(|e| e.path()).map_err(|e| StoreError::io(&dir, "read", e))).collect()
+        let failed = |e| StoreError::io(&dir, "read", e);
+        let mut found = BTreeSet::new();
+        for entry in fs_err::read_dir(&dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_name().to_string_lossy().starts_with('.') {
+                found.insert(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    fn root_lock(&self, lab: &str) -> PathBuf {
+        self.roots_dir().join(format!(".{lab}.lock"))
     }
 
     /// The directory of a lab's root, whether it is there or not.
@@ -128,4 +172,22 @@ fn damaged(path: &Path, why: String) -> StoreError {
 
 fn unchanged(path: &Path, text: &[u8]) -> bool {
     fs_err::read(path).is_ok_and(|old| old == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_written_by_one_at_a_time_and_locks_are_no_labs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::Shared).unwrap();
+        let lock = Lock { name: "lab".to_owned(), ..wire::parse("version = 1\nname = \"lab\"\nepoch = 1\n").unwrap() };
+        store.write_root(&lock, &BTreeMap::new()).unwrap();
+        assert!(dir.path().join("roots/.lab.lock").is_file());
+        assert_eq!((store.labs().unwrap(), store.roots().unwrap().len()), (vec!["lab".to_owned()], 1));
+        // Equal files need no turn: this would wait for long otherwise.
+        let _other = flock::lock(&store.root_lock("lab"), Mode::Exclusive, LOCK_PATIENCE).unwrap();
+        store.write_root(&lock, &BTreeMap::new()).unwrap();
+    }
 }

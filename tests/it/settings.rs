@@ -5,7 +5,10 @@ use std::process::Command;
 use crate::support::{Upstream, World};
 
 fn store_of(world: &World, command: &mut Command) -> String {
-    world.seen(&command.output().unwrap()).ends(0).out
+    // Asking makes no store, so the answer is where there is none.
+    let said = world.seen(&command.output().unwrap()).ends(1).err;
+    let path = said.lines().next().and_then(|l| l.strip_prefix("error: there is no store at `")?.strip_suffix('`'));
+    format!("{}\n", path.unwrap_or(&said))
 }
 
 #[test]

@@ -66,7 +66,9 @@ fn what_can_not_be_mended_now_is_mended_later() {
     let (_upstream, world) = built();
     let data = digest("some data\n");
     corrupt(&world, &data, b"wrong");
-    world.run(&["store", "check", "--repair", "--offline"]).ends(1).says(&["labimg works offline"]);
+    let run = world.run(&["store", "check", "--repair", "--offline"]).ends(4);
+    assert!(run.out.contains("lab lab was not mended: ") && run.out.contains("labimg works offline"), "{}", run.out);
+    assert!(run.out.contains("1 bad still") && run.out.contains("hint: labimg build PROFILE"), "{}", run.out);
     world.run(&["fetch", "lab.toml"]).ends(0).says(&["fetched 1 blob"]);
     world.run(&["store", "check"]).ends(0);
 }
@@ -169,4 +171,99 @@ fn a_root_is_an_oci_layout() {
     let hex = first["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     let manifest = std::fs::read(root.join("blobs/sha256").join(hex)).unwrap();
     assert_eq!(Digest::of(&manifest).hex(), hex);
+}
+
+#[test]
+fn build_check_hashes_a_bundle_that_stood_there() {
+    let (_upstream, world) = built();
+    let whole = world.read("lab.labimg");
+    let mut rotten = whole.clone();
+    let at = rotten.windows(10).position(|w| w == b"some data\n").unwrap();
+    rotten[at] ^= 1;
+    world.write("lab.labimg", &rotten);
+    world.write(".lab.labimg.check", "left by an interrupted run");
+    world.run(&["build", "--check", "--offline", "lab.toml"]).ends(0);
+    assert!(world.read("lab.labimg") == whole);
+    let data = digest("some data\n");
+    corrupt(&world, &data, b"sume data\n");
+    world.write("lab.labimg", &rotten);
+    let run = world.run(&["build", "--check", "--offline", "lab.toml"]).ends(4);
+    run.says(&[&data, "is damaged: its digest is", "hint: labimg store check --repair\n"]);
+    assert!(!world.path("lab.labimg").exists() && !world.path(".lab.labimg.check").exists());
+}
+
+#[test]
+fn two_profiles_of_one_bundle_name_are_refused() {
+    let (_upstream, world) = built();
+    world.write("other/lab.toml", world.text("lab.toml"));
+    let run = world.run(&["build", "lab.toml", "other/lab.toml"]).ends(1);
+    run.says(&["`lab.toml` and `other/lab.toml` have one bundle name", "--out DIR"]);
+}
+
+#[test]
+fn a_lab_that_can_not_be_mended_does_not_keep_others_from_it() {
+    let (_upstream, world) = built();
+    let data = digest("some data\n");
+    corrupt(&world, &data, b"wrong");
+    std::fs::create_dir_all(world.store().join("roots/a-broken")).unwrap();
+    std::fs::write(world.store().join("roots/a-broken/lock.toml"), "no lock").unwrap();
+    let run = world.run(&["store", "check", "--repair"]).ends(1);
+    assert!(
+        run.out.contains(&format!("repaired {data}")) && run.out.contains("lab a-broken was not mended"),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn a_blob_that_can_not_be_read_is_not_thrown_away() {
+    let (_upstream, world) = built();
+    let data = digest("some data\n");
+    let mode = |bits| {
+        std::fs::set_permissions(world.blob(&data), std::os::unix::fs::PermissionsExt::from_mode(bits)).unwrap();
+    };
+    mode(0o000);
+    if std::fs::read(world.blob(&data)).is_ok() {
+        eprintln!("SKIPPED a_blob_that_can_not_be_read_is_not_thrown_away: root reads everything");
+        return;
+    }
+    let run = world.run(&["store", "check", "--repair"]).ends(4);
+    assert!(run.out.contains("hint: blobs that can not be read were left alone"), "{}", run.out);
+    mode(0o444);
+    world.run(&["store", "check"]).ends(0);
+}
+
+#[test]
+fn rm_forgets_a_lab() {
+    let (_upstream, world) = built();
+    let run = world.run(&["store", "rm", "lob"]).ends(1);
+    assert_eq!(run.err, "error: the store has no lab `lob`\nhint: labs there: lab\n");
+    world.run(&["store", "rm", "../roots/lab"]).ends(1);
+    world.run(&["store", "rm", "lab"]).ends(0).says(&["forgot lab lab; labimg store gc frees"]);
+    assert_eq!(std::fs::read_dir(world.store().join("roots")).unwrap().count(), 0);
+    world.run(&["store", "gc", "--grace", "0s"]).ends(0).says(&["removed 18 blobs"]);
+    world.run(&["store", "check"]).ends(0);
+    world.run(&["build", "lab.toml"]).ends(0).says(&["fetched"]);
+}
+
+#[test]
+fn looking_makes_no_store() {
+    let world = World::new();
+    for verb in [&["check"][..], &["check", "--repair"], &["gc"], &["du"], &["path"], &["rm", "lab"]] {
+        let run = world.run(&[&["store"], verb].concat()).ends(1);
+        run.says(&["error: there is no store at `$DIR/data/labimg/store`\nhint: labimg fetch PROFILE makes it"]);
+        assert!(!world.store().exists(), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_fifo_is_refused_and_not_waited_for() {
+    let (_upstream, world) = built();
+    let made = std::process::Command::new("mkfifo").arg(world.path("pipe")).status();
+    assert!(made.unwrap().success());
+    world.run(&["inspect", "pipe"]).ends(1).says(&["it is no regular file"]);
+    world.run(&["build", "pipe"]).ends(1).says(&["`pipe` is no regular file"]);
+    std::fs::rename(world.path("pipe"), world.path("other.labimg")).unwrap();
+    world.write("other.toml", world.text("lab.toml"));
+    world.run(&["build", "other.toml"]).ends(1).says(&["other.labimg", "it is no regular file"]);
 }

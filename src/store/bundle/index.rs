@@ -201,6 +201,9 @@ impl Index {
         if self.format != FORMAT {
             return Err(own(format!("format {}", self.format)));
         }
+        if let Some(name) = self.names().find(|name| name.contains(char::is_control)) {
+            return Err(own(format!("a name in it has control characters: {name:?}")));
+        }
         let end = self.validate_members(Self::start(index_len))?;
         if end.checked_add(END) != Some(self.size) {
             return Err(own(format!("it states {} bytes but its members end at {end}", self.size)));
@@ -222,6 +225,17 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// Every name that verbs show: it must not steer a terminal. (Members' paths are stricter.)
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let c = &self.contents;
+        let charts = c.charts.iter().flat_map(|c| [c.chart.as_str(), &c.name, &c.version]);
+        let files = c.files.iter().flat_map(|f| [Some(f.name.as_str()), f.version.as_deref()]).flatten();
+        let manifests = c.images.iter().flat_map(|i| i.platforms.values()).map(|m| m.media_type.as_str());
+        let images = c.images.iter().map(|i| i.media_type.as_str()).chain(manifests);
+        let locals = c.locals.iter().map(|l| l.path.as_str());
+        std::iter::once(self.name.as_str()).chain(charts).chain(files).chain(images).chain(locals)
     }
 
     /// Members in order, apart, inside; gives the end of the last one's padding.
@@ -328,6 +342,14 @@ mod tests {
         assert!(why(|i| i.members[1].path = OCI_LAYOUT_PATH.into()).contains("twice"));
         assert!(why(|i| i.members[3].path = "other".into()).contains("lists no"));
         assert!(why(|i| i.members[4].digest = Digest::of(b"")).contains("not its name"));
+    }
+
+    #[test]
+    fn names_do_not_steer_a_terminal() {
+        for bad in ["a\u{1b}[2J", "a\nb", "\u{9b}x", "\0"] {
+            assert!(why(|i| i.name = bad.into()).contains("control characters"));
+            assert!(why(|i| i.contents.locals[0].path = bad.into()).contains("control characters"));
+        }
     }
 
     #[test]

@@ -22,8 +22,13 @@ impl PartFile {
     /// Opens the part of `target`, empty and locked.
     ///
     /// # Errors
-    /// [`BundleError::Busy`] when another process writes the same target; I/O errors.
+    /// [`BundleError::Busy`] when another process writes the same target; a target that is no regular file (nothing may be
+    /// renamed over a device); I/O errors.
     pub fn create(target: &Path) -> Result<Self, BundleError> {
+        if fs_err::metadata(target).is_ok_and(|meta| !meta.is_file()) {
+            let why = std::io::Error::other("it is no regular file");
+            return Err(BundleError::io(target, "replace", why));
+        }
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let path = atomic::parent(target).join(format!(".{name}.part"));
         loop {
@@ -121,6 +126,17 @@ mod tests {
         part.commit(true).unwrap();
         assert_eq!(fs_err::read(&target).unwrap(), b"whole");
         assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for target in [dir.path(), Path::new("/dev/null"), &socket] {
+            let error = PartFile::create(target).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
     }
 
     #[test]

@@ -39,12 +39,13 @@ impl Bundle {
     /// # Errors
     /// Another kind of file, another format, an index that can not be right, a file that is cut off.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let file = fs_err::File::open(path).map_err(|e| BundleError::io(path, "open", e))?;
-        let meta = file.metadata().map_err(|e| BundleError::io(path, "open", e))?;
+        // Before it is opened: opening a FIFO waits for somebody to write into it.
+        let meta = fs_err::metadata(path).map_err(|e| BundleError::io(path, "open", e))?;
         if !meta.is_file() {
             return Err(BundleError::NotABundle { path: path.to_owned(), why: "it is no regular file".to_owned() });
         }
-        let file_size = meta.len();
+        let file = fs_err::File::open(path).map_err(|e| BundleError::io(path, "open", e))?;
+        let file_size = file.metadata().map_err(|e| BundleError::io(path, "open", e))?.len();
         let bytes = read_index(&file, path, file_size)?;
         let index = parse_index(path, &bytes)?;
         index.validate(bytes.len() as u64).map_err(|e| BundleError::Damaged {
@@ -228,6 +229,9 @@ fn truncated(path: &Path, index: &Index, found: u64) -> BundleError {
 
 /// Whether the file at `path` starts with exactly these bytes and has the right length (or a signed bundle's).
 pub(super) fn starts_like(path: &Path, start: &[u8], size: u64) -> bool {
+    if !fs_err::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return false;
+    }
     let Ok(file) = fs_err::File::open(path) else { return false };
     let Ok(meta) = file.metadata() else { return false };
     let length = meta.len() == size || (meta.len() > size && signature_at(file.file(), size - END));
