@@ -1,5 +1,6 @@
 //! `labimg build`: lock when there is no lock, fetch what is missing, write the bundle.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -84,11 +85,19 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
 /// # Errors
 /// The first two such profiles.
 pub fn distinct(profiles: &[PathBuf]) -> Result<(), OpsError> {
-    for (i, one) in profiles.iter().enumerate() {
-        if let Some(other) = profiles[..i].iter().find(|p| p.file_stem() == one.file_stem()) {
-            let (one, other) = (one.display(), other.display());
+    if profiles.len() < 2 {
+        return Ok(());
+    }
+    let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
+    for path in profiles {
+        let name = load(path)?.bundle_name();
+        if let Some(other) = seen.insert(name.clone(), path) {
             return Err(OpsError::hinted(
-                format!("`{other}` and `{one}` have one bundle name: the second would replace the first"),
+                format!(
+                    "`{}` and `{}` both make `{name}`: the second would replace the first",
+                    other.display(),
+                    path.display()
+                ),
                 "build them one by one, each with its own --out DIR",
             ));
         }

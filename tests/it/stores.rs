@@ -197,7 +197,7 @@ fn two_profiles_of_one_bundle_name_are_refused() {
     let (_upstream, world) = built();
     world.write("other/lab.toml", world.text("lab.toml"));
     let run = world.run(&["build", "lab.toml", "other/lab.toml"]).ends(1);
-    run.says(&["`lab.toml` and `other/lab.toml` have one bundle name", "--out DIR"]);
+    run.says(&["both make `lab.labimg`", "--out DIR"]);
 }
 
 #[test]
