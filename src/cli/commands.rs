@@ -225,11 +225,13 @@ const CA_BUNDLES: [&str; 4] = [
 
 fn doctor(app: &App) -> Outcome {
     let path = app.env.get("PATH").unwrap_or_default();
+    let net = &app.settings.net;
+    let credentials = net.credential_files.iter().chain(&net.usual_credential_files);
     let around = Surroundings {
         path: path.split(':').filter(|p| !p.is_empty()).map(PathBuf::from).collect(),
         settings: app.settings.files.clone(),
         engines: app.settings.engine.iter().map(|(name, e)| e.summary(name)).collect(),
-        credentials: app.settings.net.credential_files.iter().filter(|p| p.is_file()).cloned().collect(),
+        credentials: credentials.filter(|p| p.is_file()).cloned().collect(),
         system_ca: CA_BUNDLES.iter().map(PathBuf::from).find(|p| p.is_file()),
     };
     let findings = ops::doctor::doctor(&app.ctx, &around);

@@ -3,7 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
+use serde::Serialize;
+
+use crate::model::lock::Stale;
 use crate::ops::{Kind, OpsError};
+use crate::source::ErrorKind;
 
 /// How the program ends. The numbers are part of the interface (README, "Exit codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,19 +53,41 @@ impl<E: Into<OpsError>> From<E> for CliError {
     }
 }
 
-/// Tells a person what went wrong and gives the status. A reader that went away is no error.
-pub fn report(error: &CliError) -> Status {
+/// A failure for machines.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Told<'a> {
+    error: &'a str,
+    hint: Option<&'a str>,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale: Option<&'a [Stale]>,
+}
+
+/// Tells a person what went wrong (and with `json` a machine, on standard output) and gives the status. A reader that
+/// went away is no error.
+pub fn report(error: &CliError, json: bool) -> Status {
     let (text, hint, status) = match error {
         CliError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return Status::Ok,
         CliError::Output(e) => (format!("can not write to standard output: {e}"), None, Status::User),
         CliError::Ops(OpsError::Io(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Status::Ok,
         CliError::Ops(e) => (chain(e), e.hint(), status(e)),
     };
+    let text = if status == Status::Internal { format!("{text}; please report") } else { text };
     let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
     let blue = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Cyan.into()));
     super::print::to_stderr(&format!("{red}error:{red:#} {text}"));
-    if let Some(hint) = hint {
+    if let Some(hint) = &hint {
         super::print::to_stderr(&format!("{blue}hint:{blue:#} {hint}"));
+    }
+    if json {
+        let stale = match error {
+            CliError::Ops(OpsError::Stale { stale, .. }) => Some(stale.as_slice()),
+            _ => None,
+        };
+        // Who reads it may be gone; the text is on standard error already.
+        let told = Told { error: &text, hint: hint.as_deref(), exit_code: status as u8, stale };
+        let _ = super::print::json(&told);
     }
     status
 }
@@ -81,10 +107,22 @@ fn chain(error: &OpsError) -> String {
 }
 
 fn status(error: &OpsError) -> Status {
+    if died(error) {
+        return Status::Internal;
+    }
     match error.kind() {
         Kind::User => Status::User,
         Kind::Stale => Status::Stale,
         Kind::Mismatch => Status::Mismatch,
         Kind::Internal => Status::Internal,
+    }
+}
+
+/// Whether a task of ours panicked.
+fn died(error: &OpsError) -> bool {
+    match error {
+        OpsError::Input { source, .. } => died(source),
+        OpsError::Source(e) => e.kind() == ErrorKind::Internal,
+        _ => false,
     }
 }

@@ -32,13 +32,31 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     choose_colour(cli.global.color);
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
-        Err(e) => Err(OpsError::Io(e).into()),
-    };
-    outcome.unwrap_or_else(|e| error::report(&e)).into()
+    let json = cli.global.json && !streams(&cli.verb);
+    let outcome = caught(|| {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+        runtime.map_err(OpsError::Io)?.block_on(run(cli))
+    });
+    outcome.unwrap_or_else(|e| error::report(&e, json)).into()
+}
+
+/// A panic is an error as any other; where it happened has been said by then.
+fn caught(work: impl FnOnce() -> Outcome) -> Outcome {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(OpsError::Internal(text.unwrap_or_else(|| "a panic".to_owned())).into())
+    })
+}
+
+/// Whether standard output carries bytes: nothing else may be mixed in.
+fn streams(verb: &Verb) -> bool {
+    match verb {
+        Verb::Cat(_) => true,
+        Verb::Export(a) => a.output == Path::new("-"),
+        _ => false,
+    }
 }
 
 fn choose_colour(when: Color) {
@@ -107,5 +125,23 @@ impl App {
         if !self.quiet {
             print::to_stderr(text.trim_end());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_with_70() {
+        let told = |outcome: Outcome| match outcome {
+            Err(CliError::Ops(e)) => (e.to_string(), error::report(&CliError::Ops(e), false)),
+            other => (format!("{other:?}"), Status::Ok),
+        };
+        let (text, status) = told(caught(|| panic!("so {}", "what")));
+        assert_eq!((text.as_str(), status), ("internal error: so what", Status::Internal));
+        let (text, status) =
+            told(caught(|| Err(crate::source::SourceError::Internal("a task died".to_owned()).into())));
+        assert_eq!((text.as_str(), status), ("internal error: a task died", Status::Internal));
     }
 }

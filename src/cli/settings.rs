@@ -135,6 +135,12 @@ impl Env {
         self.get(name).map(split).unwrap_or_default()
     }
 
+    /// Paths may hold blanks and commas.
+    fn paths(&self, name: &str) -> Vec<PathBuf> {
+        let text = self.get(name).unwrap_or_default();
+        text.split([':', '\n']).filter(|p| !p.is_empty()).map(PathBuf::from).collect()
+    }
+
     fn either(&self, a: &str, b: &str) -> Option<String> {
         self.get(a).or_else(|| self.get(b)).map(str::to_owned)
     }
@@ -170,16 +176,58 @@ fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let mut file: SettingsFile = toml::from_str(&text).map_err(|e: toml::de::Error| {
-        // The error quotes the line.
-        let why = crate::model::url_policy::masked(&e.to_string());
-        OpsError::user(format!("settings file `{}`: {}", path.display(), why.trim_end()))
-    })?;
+    let mut file: SettingsFile = toml::from_str(&text).map_err(|e| wrong_file(path, &text, &e))?;
+    above_zero(path, &file)?;
     let dir = crate::base::atomic::parent(path);
     for path in file.ca.iter_mut().chain(file.credentials.iter_mut()).chain(file.store.iter_mut()) {
         *path = dir.join(&path);
     }
     Ok(Some(file))
+}
+
+/// Place and reason only: the line itself may hold a proxy's password.
+fn wrong_file(path: &Path, text: &str, error: &toml::de::Error) -> OpsError {
+    let place = error.span().and_then(|span| text.get(..span.start)).map(|before| {
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!(":{line}:{column}")
+    });
+    let why = crate::model::url_policy::masked(&unquoted(error.message().trim_end()));
+    let message = format!("settings file `{}{}`: {why}", path.display(), place.unwrap_or_default());
+    match did_you_mean(&why) {
+        Some(name) => OpsError::hinted(message, format!("did you mean `{name}`?")),
+        None => OpsError::user(message),
+    }
+}
+
+/// serde's message without the value it quotes.
+fn unquoted(message: &str) -> String {
+    match (message.starts_with("invalid "), message.find('"'), message.rfind('"')) {
+        (true, Some(from), Some(to)) => format!("{}{}", message[..from].trim_end(), &message[to + 1..]),
+        _ => message.to_owned(),
+    }
+}
+
+/// The known key nearest to the unknown one, both out of serde's message.
+fn did_you_mean(message: &str) -> Option<&str> {
+    let names = message.strip_prefix("unknown field `")?;
+    let (found, known) = names.split_once('`')?;
+    let known = known.split('`').skip(1).step_by(2);
+    let nearest = known.map(|name| (strsim::jaro_winkler(found, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.filter(|(likeness, _)| *likeness > 0.75).map(|(_, name)| name)
+}
+
+fn above_zero(path: &Path, file: &SettingsFile) -> Result<(), OpsError> {
+    let zero = [
+        ("jobs", file.jobs == Some(0)),
+        ("per-host", file.per_host == Some(0)),
+        ("tries", file.tries == Some(0)),
+        ("stall-timeout", file.stall_timeout == Some(0)),
+    ];
+    match zero.iter().find(|(_, zero)| *zero) {
+        Some((name, _)) => Err(OpsError::user(format!("settings file `{}`: `{name}` is not above 0", path.display()))),
+        None => Ok(()),
+    }
 }
 
 fn store(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<PathBuf, OpsError> {
@@ -219,9 +267,9 @@ fn net_options(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<Ne
     options.plain_http = [global.plain_http.clone(), env.list("LABIMG_PLAIN_HTTP")].concat();
     options.plain_http.extend(layers.iter().flat_map(|l| l.plain_http.clone()));
     options.ca_files = global.ca.clone();
-    options.ca_files.extend(env.list("LABIMG_CA").into_iter().map(PathBuf::from));
+    options.ca_files.extend(env.paths("LABIMG_CA"));
     options.ca_files.extend(layers.iter().flat_map(|l| l.ca.clone()));
-    options.credential_files = credential_files(global, env, layers);
+    (options.credential_files, options.usual_credential_files) = credential_files(global, env, layers);
     mirrors(global, env, layers, &mut options)?;
     Ok(options)
 }
@@ -236,20 +284,19 @@ fn proxy(env: &Env, layers: &[SettingsFile]) -> ProxyOptions {
     }
 }
 
-/// Where credentials may be: named ones, then where Docker and the containers tools keep theirs. Files that are not there
-/// are left out, unless named.
-fn credential_files(global: &Global, env: &Env, layers: &[SettingsFile]) -> Vec<PathBuf> {
-    let mut files = global.credentials.clone();
-    files.extend(env.list("LABIMG_CREDENTIALS").into_iter().map(PathBuf::from));
-    files.extend(layers.iter().flat_map(|l| l.credentials.clone()));
+/// Where credentials may be: in named files, which must be there once the network is used, and where Docker and the
+/// containers tools keep theirs; of those, files that are not there are left out.
+fn credential_files(global: &Global, env: &Env, layers: &[SettingsFile]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let mut named = global.credentials.clone();
+    named.extend(env.paths("LABIMG_CREDENTIALS"));
+    named.extend(layers.iter().flat_map(|l| l.credentials.clone()));
     let usual = [
         env.get("REGISTRY_AUTH_FILE").map(PathBuf::from),
         env.get("XDG_RUNTIME_DIR").map(|d| Path::new(d).join("containers/auth.json")),
         env.home("XDG_CONFIG_HOME", ".config").map(|d| d.join("containers/auth.json")),
         env.home("DOCKER_CONFIG", ".docker").map(|d| d.join("config.json")),
     ];
-    files.extend(usual.into_iter().flatten().filter(|f| f.is_file()));
-    files
+    (named, usual.into_iter().flatten().filter(|f| f.is_file()).collect())
 }
 
 fn mirrors(global: &Global, env: &Env, layers: &[SettingsFile], options: &mut NetOptions) -> Result<(), OpsError> {
@@ -311,4 +358,34 @@ fn engines(layers: &[SettingsFile]) -> BTreeMap<String, EngineFile> {
         found.extend(layer.engine.clone());
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_file_is_never_quoted() {
+        let said = |text: &str| {
+            let error = toml::from_str::<SettingsFile>(text).unwrap_err();
+            let error = wrong_file(Path::new("s.toml"), text, &error);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+            (error.to_string(), error.hint().unwrap_or_default())
+        };
+        let (text, hint) = said("jobs = 1\nstroe = \"hunter2\"\n");
+        assert!(text.starts_with("settings file `s.toml:2:1`: unknown field `stroe`"), "{text}");
+        assert_eq!(hint, "did you mean `store`?");
+        assert!(said("proxy = \"u:hunter2@h\"\n").0.contains("invalid type: string, expected"));
+        said("[proxy]\nhttp = \"http://u:hunter2@h:1\n");
+        said("[proxy]\nhttp = http://u:hunter2@h:1\n");
+        said("[proxy]\nhttps = [\"http://u:hunter2@h:1\"]\n");
+        said("jobs = \"u:hunter2@h\"\n");
+    }
+
+    #[test]
+    fn paths_may_hold_blanks_and_commas() {
+        let env = Env([("LABIMG_CA".to_owned(), "/a b/c,d.pem:/e.pem\n".to_owned())].into());
+        assert_eq!(env.paths("LABIMG_CA"), [Path::new("/a b/c,d.pem"), Path::new("/e.pem")]);
+        assert!(env.paths("LABIMG_CREDENTIALS").is_empty());
+    }
 }

@@ -62,7 +62,8 @@ pub enum Credential {
 
 /// The credential files, read at the first question.
 pub struct Credentials {
-    paths: Vec<PathBuf>,
+    named: Vec<PathBuf>,
+    usual: Vec<PathBuf>,
     files: OnceCell<Vec<File>>,
 }
 
@@ -94,9 +95,10 @@ struct HelperAnswer {
 }
 
 impl Credentials {
-    /// Those of `paths`; earlier files win.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, files: OnceCell::new() }
+    /// Those of the files `named` by somebody, which must be there, then those in the `usual` places, which need not.
+    /// Earlier files win.
+    pub fn new(named: Vec<PathBuf>, usual: Vec<PathBuf>) -> Self {
+        Self { named, usual, files: OnceCell::new() }
     }
 
     /// The credential for `repository` on `host` (as in an image reference: `docker.io`, `127.0.0.1:5000`), if any.
@@ -104,7 +106,7 @@ impl Credentials {
     /// # Errors
     /// A file that can not be read or parsed, a helper that can not be run. What they hold is never shown.
     pub async fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>, SourceError> {
-        let files = self.files.get_or_try_init(|| async { read_all(&self.paths) }).await?;
+        let files = self.files.get_or_try_init(|| async { read_all(&self.named, &self.usual) }).await?;
         for file in files {
             let helper = file.cred_helpers.iter().find(|(key, _)| normal(key) == host).map(|(_, helper)| helper);
             if let Some(helper) = helper.or(file.creds_store.as_ref())
@@ -120,8 +122,17 @@ impl Credentials {
     }
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<File>, SourceError> {
-    paths.iter().filter_map(|path| read(path).transpose()).collect()
+fn read_all(named: &[PathBuf], usual: &[PathBuf]) -> Result<Vec<File>, SourceError> {
+    let must = named.iter().map(|path| read(path)?.ok_or_else(|| absent(path)));
+    must.chain(usual.iter().filter_map(|path| read(path).transpose())).collect()
+}
+
+/// What is said of a file that somebody named and that is not there.
+pub(super) fn absent(path: &Path) -> SourceError {
+    SourceError::Setting {
+        what: format!("credential file `{}`", path.display()),
+        why: "there is no such file".to_owned(),
+    }
 }
 
 fn read(path: &Path) -> Result<Option<File>, SourceError> {
@@ -274,6 +285,9 @@ mod tests {
         fs_err::write(&path, r#"{"auths": "hunter2"}"#).unwrap();
         let error = read(&path).err().unwrap().to_string();
         assert!(error.contains("config.json") && !error.contains("hunter2"), "{error}");
-        assert!(read(&dir.path().join("absent")).unwrap().is_none());
+        let absent = [dir.path().join("absent")];
+        assert!(read_all(&[], &absent).unwrap().is_empty());
+        let error = read_all(&absent, &[]).err().unwrap().to_string();
+        assert!(error.ends_with("absent`: there is no such file"), "{error}");
     }
 }

@@ -66,6 +66,8 @@ pub enum SourceError {
         tries: u32,
         /// What happened the last time.
         why: String,
+        /// What it is the mirror of, where it is one: a registry, or a URL.
+        mirror_of: Option<String>,
     },
     /// Any other status.
     #[error("`{url}`: status {status}{}{}", and_says(.said), how_often(*.tries))]
@@ -208,17 +210,24 @@ impl SourceError {
         matches!(self.kind(), ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Unreachable)
     }
 
+    /// The same, known to come from a mirror of `whose` (a registry, or a URL).
+    pub(super) fn by_mirror_of(mut self, whose: &str) -> Self {
+        if let Self::Unreachable { mirror_of, .. } = &mut self {
+            *mirror_of = Some(crate::model::url_policy::shown(whose));
+        }
+        self
+    }
+
     /// What a person could do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
             Self::Unauthorized { url, .. } => Some(format!("log in first: docker login {}", host(url))),
-            Self::Unreachable { url, why, .. } => tls_hint(url, why).or_else(|| {
-                let (origin, host) = (origin(url), host(url));
-                Some(format!("is the network up? A mirror can be given: --mirror {origin}=http://127.0.0.1:8081/{host}"))
-            }),
-            Self::Offline { .. } => Some("run `labimg fetch` once with a network".to_owned()),
+            Self::Unreachable { url, why, mirror_of, .. } => Some(unreachable_hint(url, why, mirror_of.as_deref(), None)),
+            Self::Offline { .. } => {
+                Some("run the same command without --offline (or LABIMG_OFFLINE) once".to_owned())
+            }
             Self::Mismatch { .. } | Self::Size { .. } => Some(
                 "the file was replaced upstream or altered on the way; if the change is wanted: labimg lock --update NAME"
                     .to_owned(),
@@ -235,19 +244,44 @@ fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]
             let who = asked.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>().join(" and ");
             Some(format!("the lock names bytes that {who} no longer serves; labimg lock --update {}", image.tagged()))
         }
-        ErrorKind::Unreachable => {
-            let tls = match error {
-                SourceError::Unreachable { url, why, .. } => tls_hint(url, why),
-                _ => None,
-            };
-            let mirror = || {
-                format!("is the network up? A mirror can be given: --mirror {}=http://127.0.0.1:5000", image.registry)
-            };
-            Some(tls.unwrap_or_else(mirror))
-        }
         ErrorKind::Unauthorized if image.registry == "docker.io" => Some("log in first: docker login".to_owned()),
-        _ => error.hint(),
+        _ => match error {
+            SourceError::Unreachable { url, why, mirror_of, .. } => {
+                Some(unreachable_hint(url, why, mirror_of.as_deref(), Some(&image.registry)))
+            }
+            other => other.hint(),
+        },
     }
+}
+
+/// What helps where nobody answers at `url`, be it a mirror of something, or a server of `registry`.
+fn unreachable_hint(url: &str, why: &str, mirror_of: Option<&str>, registry: Option<&str>) -> String {
+    let (origin, host) = (origin(url), host(url));
+    if let Some(whose) = mirror_of {
+        let which =
+            format!("{origin} is the mirror configured for {whose} (--mirror, LABIMG_MIRROR or a settings file)");
+        return match tls_hint(url, why) {
+            Some(_) if why.contains("speak TLS") => {
+                format!("{which}; if it speaks plain HTTP, write it as http://{host}")
+            }
+            Some(hint) => format!("{which}; {hint}"),
+            None => format!("{which}; is it up?"),
+        };
+    }
+    let mirror = || match registry {
+        Some(registry) => {
+            format!("is the network up? A mirror can be given: --mirror {registry}=http://127.0.0.1:5000")
+        }
+        None if is_loopback(&host) => format!("is the server at {origin} up?"),
+        None => format!("is the network up? A mirror can be given: --mirror {origin}=http://127.0.0.1:8081/{host}"),
+    };
+    tls_hint(url, why).unwrap_or_else(mirror)
+}
+
+/// Whether `host[:port]` is this machine: a mirror of it helps nobody.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    name == "localhost" || name.starts_with("127.") || name == "[::1]"
 }
 
 /// What helps where TLS itself failed.
@@ -322,9 +356,25 @@ mod tests {
     #[test]
     fn an_unreachable_registry_gets_a_mirror_hint() {
         let why = "connection refused".to_owned();
-        let error =
-            image(false, SourceError::Unreachable { url: "https://registry-1.docker.io/v2".into(), tries: 5, why });
+        let error = image(false, unreachable("https://registry-1.docker.io/v2", &why));
         assert!(error.hint().unwrap().contains("--mirror docker.io="), "{:?}", error.hint());
         assert!(error.to_string().contains("(tried 5 times)"), "{error}");
+    }
+
+    fn unreachable(url: &str, why: &str) -> SourceError {
+        SourceError::Unreachable { url: url.to_owned(), tries: 5, why: why.to_owned(), mirror_of: None }
+    }
+
+    #[test]
+    fn a_mirror_gets_no_mirror_hint() {
+        let mirror = unreachable("http://127.0.0.1:5000/v2/x/y", "connection refused").by_mirror_of("docker.io");
+        for error in [mirror, image(false, unreachable("http://m:1/v2", "refused").by_mirror_of("docker.io"))] {
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("is the mirror configured for docker.io (--mirror, LABIMG_MIRROR or"), "{hint}");
+            assert!(!hint.contains("can be given"), "{hint}");
+        }
+        let file = |url: &str| unreachable(url, "refused").hint().unwrap();
+        assert_eq!(file("http://127.0.0.1:1/x"), "is the server at http://127.0.0.1:1 up?");
+        assert!(file("https://h.org/x").ends_with("--mirror https://h.org=http://127.0.0.1:8081/h.org"));
     }
 }

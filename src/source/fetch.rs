@@ -58,7 +58,7 @@ pub async fn fetch_lock(net: &Net, store: &Arc<Store>, lock: &Lock) -> Result<Fe
     all(net.options().jobs, manifests).await?;
 
     let (wants, already) = list(store, lock)?;
-    let bytes = wants.iter().map(Want::size).sum();
+    let bytes = wants.iter().map(Want::size).fold(0, u64::saturating_add);
     if !wants.is_empty() {
         net.reporter().phase("fetch", Some(bytes));
     }

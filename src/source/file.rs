@@ -109,7 +109,10 @@ pub(super) async fn get(
         let asked = checked(&asked)?;
         let job = Download { url: &asked, key: url, label, expected, size, auth: None };
         match download(net, store, &job).await {
-            Err(error) if error.ask_another() => failed = Some(failed.unwrap_or(error)),
+            Err(error) if error.ask_another() => {
+                let mirrored = asked != upstream;
+                failed = Some(failed.unwrap_or(if mirrored { error.by_mirror_of(url) } else { error }));
+            }
             done => return done,
         }
     }

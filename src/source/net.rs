@@ -7,7 +7,7 @@ use reqwest::{Client, NoProxy, Proxy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, absent};
 use super::oci::auth::Tokens;
 use super::{NetOptions, SourceError};
 use crate::base::report::Reporter;
@@ -35,7 +35,7 @@ pub(super) struct Permit {
 impl Net {
     /// A network to be used as `options` say, telling `reporter` how it goes.
     pub fn new(options: NetOptions, reporter: Arc<dyn Reporter>) -> Self {
-        let credentials = Credentials::new(options.credential_files.clone());
+        let credentials = Credentials::new(options.credential_files.clone(), options.usual_credential_files.clone());
         Self(Arc::new(Inner {
             all: Arc::new(Semaphore::new(options.jobs.max(1))),
             hosts: Mutex::default(),
@@ -66,7 +66,11 @@ impl Net {
     }
 
     /// The client, made at the first call: it can not be made without CA files, which a machine without network may lack.
+    /// What else a person named and got wrong is told before any request, too.
     pub(super) fn client(&self) -> Result<&Client, SourceError> {
+        if self.0.client.get().is_none() {
+            check(&self.0.options)?;
+        }
         let made = self.0.client.get_or_init(|| build(&self.0.options));
         made.as_ref().map_err(|why| SourceError::Setting { what: "HTTP client".to_owned(), why: why.clone() })
     }
@@ -86,6 +90,27 @@ impl Net {
         let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.entry(key).or_insert_with(|| Arc::new(Semaphore::new(self.0.options.per_host.max(1)))).clone()
     }
+}
+
+/// Credential files that are not there, and proxies that do not speak HTTP: without this, they would be passed by.
+fn check(options: &NetOptions) -> Result<(), SourceError> {
+    if let Some(path) = options.credential_files.iter().find(|path| !path.exists()) {
+        return Err(absent(path));
+    }
+    for (scheme, proxy) in [("http", &options.proxy.http), ("https", &options.proxy.https)] {
+        // The address itself may hold a password.
+        let Some((other, _)) = proxy.as_deref().and_then(|url| url.split_once("://")) else { continue };
+        if !["http", "https"].iter().any(|known| other.eq_ignore_ascii_case(known)) {
+            let upper = scheme.to_ascii_uppercase();
+            return Err(SourceError::Setting {
+                what: format!(
+                    "proxy for {scheme} ({upper}_PROXY, ALL_PROXY, or `{scheme}` of [proxy] in a settings file)"
+                ),
+                why: format!("labimg speaks to http and https proxies, not to {other} ones"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn build(options: &NetOptions) -> Result<Client, String> {
@@ -137,4 +162,22 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     if said.is_empty() { error.to_string() } else { said.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_nobody_can_follow_are_told_before_the_first_request() {
+        let mut options = NetOptions::default();
+        options.proxy.https = Some("socks5://user:hunter2@127.0.0.1:1080".to_owned());
+        let error = check(&options).unwrap_err().to_string();
+        assert!(error.contains("HTTPS_PROXY") && error.contains("socks5") && !error.contains("hunter2"), "{error}");
+        options.proxy.https = Some("HTTP://127.0.0.1:3128".to_owned());
+        options.proxy.http = Some("127.0.0.1:3128".to_owned());
+        assert!(check(&options).is_ok());
+        options.credential_files.push("/nonexistent/auth.json".into());
+        assert!(check(&options).unwrap_err().to_string().contains("/nonexistent/auth.json"));
+    }
 }

@@ -31,8 +31,11 @@ pub struct NetOptions {
     pub connect_timeout: Duration,
     /// Longest time without a byte.
     pub stall_timeout: Duration,
-    /// Files with registry credentials: Docker's `config.json`, containers' `auth.json`. Missing ones are no error.
+    /// Files with registry credentials: Docker's `config.json`, containers' `auth.json`. Somebody named them: a missing
+    /// one is an error.
     pub credential_files: Vec<PathBuf>,
+    /// More of them, read after those, in the usual places: missing ones are no error.
+    pub usual_credential_files: Vec<PathBuf>,
     /// No request at all: whatever needs one fails.
     pub offline: bool,
 }
@@ -63,6 +66,7 @@ impl Default for NetOptions {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
             credential_files: Vec::new(),
+            usual_credential_files: Vec::new(),
             offline: false,
         }
     }

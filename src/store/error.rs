@@ -94,9 +94,30 @@ impl StoreError {
 
     /// Wraps an I/O error with its path; a full disk gets its own variant.
     pub fn io(path: &Path, verb: &'static str, source: io::Error) -> Self {
+        // `fs_err` names verb and path too, and keeps the error inside to itself: its number ends the message.
+        let text = source.to_string();
+        let code = text.strip_prefix("failed to ").and_then(|t| t.rsplit_once("(os error ")?.1.strip_suffix(')'));
+        let source = match code.and_then(|code| code.parse().ok()) {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => source,
+        };
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path: path.to_owned() },
             _ => Self::Io { path: path.to_owned(), verb, source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_named_once() {
+        let error = fs_err::File::open("nope").map_err(|e| StoreError::io(Path::new("nope"), "open", e)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("can not open `nope`: No such file") && text.matches("nope").count() == 1, "{text}");
+        let own = StoreError::io(Path::new("x"), "read", io::Error::other("short"));
+        assert_eq!(own.to_string(), "can not read `x`: short");
     }
 }

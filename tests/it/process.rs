@@ -138,3 +138,22 @@ fn json_is_one_value_on_standard_output() {
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{args:?}: {text}");
     }
 }
+
+#[test]
+fn json_tells_of_failures_too() {
+    let upstream = Upstream::lab();
+    let world = upstream.world();
+    let told = |args: &[&str], code: i32| -> serde_json::Value {
+        let run = world.run(args).ends(code);
+        assert!(run.err.contains("error: "), "{}", run.err);
+        serde_json::from_str(&run.out).unwrap()
+    };
+    let gone = told(&["build", "gone.toml", "--json"], 1);
+    assert_eq!(gone, serde_json::json!({"error": "there is no file `gone.toml`", "hint": null, "exit-code": 1}));
+    world.run(&["lock", "lab.toml"]).ends(0);
+    world.edit("lab.toml", "web:1", "web:2");
+    let stale = told(&["lock", "lab.toml", "--check", "--json"], 3);
+    assert_eq!((&stale["exit-code"], stale["stale"][0]["input"].is_string()), (&3.into(), true), "{stale}");
+    let cat = world.run(&["cat", "gone.labimg", "lock", "--json"]).ends(1);
+    assert!(cat.out.is_empty(), "{}", cat.out);
+}

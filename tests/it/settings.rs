@@ -77,14 +77,16 @@ fn settings_that_make_no_sense() {
         world.run(&["store", "path"]).ends(1).err
     };
     let unknown = say("stroe = \"x\"\n");
-    assert!(unknown.starts_with("error: settings file `./labimg.local.toml`: "), "{unknown}");
-    assert!(unknown.contains("1 | stroe = \"x\"") && unknown.contains("unknown field `stroe`"), "{unknown}");
+    assert!(unknown.starts_with("error: settings file `./labimg.local.toml:1:1`: unknown field `stroe`"), "{unknown}");
+    assert!(unknown.ends_with("hint: did you mean `store`?\n"), "{unknown}");
+    assert!(say("tries = 0\n").contains("`tries` is not above 0"));
+    assert!(say("stall-timeout = 0\n").contains("`stall-timeout` is not above 0"));
     assert!(say("jobs = \"many\"\n").contains("invalid type"));
-    assert!(say("jobs = 1\n[mirror\n").contains("settings file `./labimg.local.toml`"));
+    assert!(say("jobs = 1\n[mirror\n").contains("settings file `./labimg.local.toml:2:"));
     let secret = say("[mirror]\n\"quay.io\" = \"http://user:hunter2@127.0.0.1:5000\"\n");
     assert!(secret.contains("carries a user name or password") && !secret.contains("hunter2"), "{secret}");
     let secret = say("[mirror]\n\"quay.io\" = \"http://user:hunter2@127.0.0.1:5000\n");
-    assert!(secret.contains("http://************@127.0.0.1:5000") && !secret.contains("hunter2"), "{secret}");
+    assert!(secret.contains("`./labimg.local.toml:2:") && !secret.contains("hunter2"), "{secret}");
     std::fs::remove_file(world.path("labimg.local.toml")).unwrap();
     let flag = world.run(&["store", "path", "--mirror", "quay.io"]).ends(1);
     assert!(flag.err.starts_with("error: `quay.io` is not a mirror\nhint: FROM=TO, as in "), "{}", flag.err);
@@ -94,4 +96,15 @@ fn settings_that_make_no_sense() {
     let run =
         world.seen(&world.command(&["store", "path"]).env_remove("HOME").env_remove("XDG_DATA_HOME").output().unwrap());
     assert_eq!(run.ends(1).err, "error: no place for the store: HOME is not set\nhint: give one: --store DIR\n");
+}
+
+#[test]
+fn a_named_credentials_file_must_be_there() {
+    let upstream = Upstream::lab();
+    let world = upstream.world();
+    let run = world.run(&["lock", "lab.toml", "--credentials", "gone.json"]).ends(1);
+    run.says(&["credential file `gone.json`: there is no such file"]);
+    assert_eq!(upstream.hits(), 0);
+    let mut command = world.command(&["lock", "lab.toml"]);
+    world.seen(&command.env("REGISTRY_AUTH_FILE", "gone.json").output().unwrap()).ends(0);
 }

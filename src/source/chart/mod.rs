@@ -161,7 +161,10 @@ async fn get_index(net: &Net, store: &Arc<Store>, url: &str) -> Result<Scratch, 
     let mut failed = None;
     for asked in net.options().mirrored(url) {
         match get_scratch(net, store, &checked(&asked)?, url, index::LIMIT).await {
-            Err(error) if error.ask_another() => failed = Some(failed.unwrap_or(error)),
+            Err(error) if error.ask_another() => {
+                let mirrored = asked != url;
+                failed = Some(failed.unwrap_or(if mirrored { error.by_mirror_of(url) } else { error }));
+            }
             done => return done,
         }
     }

@@ -63,7 +63,7 @@ impl Trouble {
         let url = shown(url);
         match self.status {
             Some((status, said)) => SourceError::Status { url, status, tries, said },
-            None => SourceError::Unreachable { url, tries, why: self.why },
+            None => SourceError::Unreachable { url, tries, why: self.why, mirror_of: None },
         }
     }
 }
@@ -136,7 +136,7 @@ fn connection_failure(url: &Url, error: reqwest::Error) -> Failure {
     let why = if timeout { "connecting took too long".to_owned() } else { chain(&error.without_url()) };
     let why = if why.contains("InvalidContentType") { format!("it does not speak TLS ({why})") } else { why };
     if why.contains("certificate") || why.contains("speak TLS") {
-        return SourceError::Unreachable { url: shown(url), tries: 1, why }.into();
+        return SourceError::Unreachable { url: shown(url), tries: 1, why, mirror_of: None }.into();
     }
     Trouble::connection(why)
 }

@@ -115,9 +115,12 @@ pub async fn transfer(
 ) -> Result<Received, SourceError> {
     let mut tries = Tries::new(net);
     let mut joined = false;
+    let mut furthest = None;
     loop {
         let before = begin(get, sink)?;
         joined |= before > 0;
+        // Only bytes nobody got before are progress: a body that starts anew each time would else be tried for ever.
+        let reached = *furthest.get_or_insert(before);
         if before > 0 && get.size == Some(before) {
             return Ok(Received { headers: HeaderMap::new(), joined });
         }
@@ -125,7 +128,8 @@ pub async fn transfer(
             Ok(headers) => return Ok(Received { headers, joined }),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(trouble)) => {
-                let gained = sink.len().saturating_sub(before);
+                furthest = Some(reached.max(sink.len()));
+                let gained = sink.len().saturating_sub(reached);
                 tries.failed(net, get.url, trouble, gained).await?;
             }
         }

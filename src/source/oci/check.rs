@@ -22,12 +22,14 @@ pub fn parse(bytes: &[u8], content_type: &str, what: &str) -> Result<(Document, 
     let media_type = media_type(&json, content_type);
     match media_type.as_str() {
         OCI_INDEX | DOCKER_LIST => {
-            let index = serde_json::from_value(json).map_err(answer)?;
+            let index: Index = serde_json::from_value(json).map_err(answer)?;
+            index.manifests.iter().try_for_each(|manifest| possible_size(manifest, what))?;
             Ok((Document::Index(index), media_type))
         }
         OCI_MANIFEST | DOCKER_MANIFEST => {
             let manifest: Manifest = serde_json::from_value(json).map_err(answer)?;
             manifest.layers.iter().try_for_each(|layer| no_foreign(layer, what))?;
+            std::iter::once(&manifest.config).chain(&manifest.layers).try_for_each(|blob| possible_size(blob, what))?;
             Ok((Document::Manifest(manifest), media_type))
         }
         other if other.contains("manifest.v1+") => Err(SourceError::Unsupported {
@@ -55,6 +57,15 @@ fn media_type(json: &serde_json::Value, content_type: &str) -> String {
         (None, None) => header,
     };
     own.or(Some(header).filter(known)).unwrap_or(shape).to_owned()
+}
+
+/// A descriptor's size is an int64 (image-spec, "Descriptor"); with more, sums of sizes would mean nothing.
+fn possible_size(descriptor: &Descriptor, what: &str) -> Result<(), SourceError> {
+    if i64::try_from(descriptor.size).is_ok() {
+        return Ok(());
+    }
+    let why = format!("{} can not have {} bytes", descriptor.digest, descriptor.size);
+    Err(SourceError::Answer { url: what.to_owned(), what: "image manifest", why })
 }
 
 fn no_foreign(layer: &Descriptor, what: &str) -> Result<(), SourceError> {
@@ -93,6 +104,10 @@ mod tests {
         assert!(refused(&elsewhere, OCI_MANIFEST).contains("foreign layer"));
         assert!(refused("{}", "text/html").contains("text/html"));
         assert!(refused("<html>", "text/html").contains("no image manifest"));
+        let huge = layer("l", "").replace(r#""size":1}]"#, r#""size":9223372036854775808}]"#);
+        assert!(refused(&huge, OCI_MANIFEST).contains("can not have 9223372036854775808 bytes"));
+        let huge = format!(r#"{{"manifests":[{{"mediaType":"m","digest":"{digest}","size":18446744073709551615}}]}}"#);
+        assert!(refused(&huge, OCI_INDEX).contains("can not have"));
         assert!(parse(layer("l", "").as_bytes(), "application/json", "x").is_ok());
     }
 }

@@ -107,10 +107,13 @@ async fn any<T, F: Future<Output = Result<T, SourceError>>>(
 ) -> Result<T, SourceError> {
     let mut asked = Vec::new();
     for endpoint in endpoints(net.options(), &image.registry)? {
-        let base = endpoint.base.clone();
+        let (base, mirror_of) = (endpoint.base.clone(), endpoint.mirror_of.clone());
         match ask(endpoint).await {
             Ok(found) => return Ok(found),
-            Err(error) if error.ask_another() => asked.push((base, error)),
+            Err(error) if error.ask_another() => asked.push(match mirror_of {
+                Some(registry) => (base, error.by_mirror_of(&registry)),
+                None => (base, error),
+            }),
             Err(error) => return Err(error),
         }
     }
