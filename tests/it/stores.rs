@@ -196,6 +196,7 @@ fn build_check_hashes_a_bundle_that_stood_there() {
 fn two_profiles_of_one_bundle_name_are_refused() {
     let (_upstream, world) = built();
     world.write("other/lab.toml", world.text("lab.toml"));
+    world.write("other/objects.yaml", world.text("objects.yaml"));
     let run = world.run(&["build", "lab.toml", "other/lab.toml"]).ends(1);
     run.says(&["both make `lab.labimg`", "--out DIR"]);
 }
@@ -263,7 +264,7 @@ fn a_fifo_is_refused_and_not_waited_for() {
     assert!(made.unwrap().success());
     world.run(&["inspect", "pipe"]).ends(1).says(&["it is no regular file"]);
     world.run(&["build", "pipe"]).ends(1).says(&["`pipe` is no regular file"]);
-    std::fs::rename(world.path("pipe"), world.path("other.labimg")).unwrap();
-    world.write("other.toml", world.text("lab.toml"));
-    world.run(&["build", "other.toml"]).ends(1).says(&["other.labimg", "it is no regular file"]);
+    std::fs::remove_file(world.path("lab.labimg")).unwrap();
+    std::fs::rename(world.path("pipe"), world.path("lab.labimg")).unwrap();
+    world.run(&["build", "lab.toml"]).ends(1).says(&["lab.labimg", "it is no regular file"]);
 }
