@@ -195,8 +195,7 @@ fn build_check_hashes_a_bundle_that_stood_there() {
 #[test]
 fn two_profiles_of_one_bundle_name_are_refused() {
     let (_upstream, world) = built();
-    world.write("other/lab.toml", world.text("lab.toml"));
-    world.write("other/objects.yaml", world.text("objects.yaml"));
+    world.write("other/lab.toml", "schema = 1\nname = \"lab\"\n");
     let run = world.run(&["build", "lab.toml", "other/lab.toml"]).ends(1);
     run.says(&["both make `lab.labimg`", "--out DIR"]);
 }
