@@ -96,7 +96,7 @@ pub enum Outcome {
     Unchanged,
 }
 
-/// What [`write`] did.
+/// What [`write()`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Written, or nothing to do.
