@@ -55,7 +55,7 @@ pub(super) fn fetched(done: &FetchOutcome) -> String {
     let all = format!("{}, {}", plural(done.total_blobs, "blob"), bytes(done.total_bytes));
     match done.blobs {
         0 => format!("everything is there ({all})"),
-        n => format!("fetched {} ({}) of {all}", plural(n, "blob"), bytes(done.bytes)),
+        n => format!("fetched {} ({}); the lab needs {all}", plural(n, "blob"), bytes(done.bytes)),
     }
 }
 
