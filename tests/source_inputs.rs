@@ -1,6 +1,7 @@
 //! Charts, files and whole locks from a loopback server, through mirrors.
 
 #[path = "support/fault.rs"]
+// One module for several test binaries, each of which uses a part of it.
 #[allow(dead_code)]
 mod fault;
 

@@ -1,6 +1,7 @@
 //! A registry, a chart repository and a file server in one, filled and spoilt by the test that owns it.
 
 #[path = "../../support/fault.rs"]
+// One module for several test binaries, each of which uses a part of it.
 #[allow(dead_code)]
 mod fault;
 
