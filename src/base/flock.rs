@@ -61,6 +61,15 @@ pub fn lock(path: &Path, mode: Mode, patience: Duration) -> Result<FileLock, Loc
     }
 }
 
+/// Whether `path` still names the open `file`: its last holder may have renamed or removed it between our open and our lock.
+pub fn same_file(file: &fs_err::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs_err::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
 fn open(path: &Path) -> io::Result<fs_err::File> {
     use fs_err::os::unix::fs::OpenOptionsExt;
     let writable = fs_err::OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path);

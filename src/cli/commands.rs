@@ -123,17 +123,6 @@ fn broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
         if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
             return true;
         }
-        if let Some(crate::store::StoreError::Io { source, .. }) = e.downcast_ref::<crate::store::StoreError>()
-            && source.kind() == io::ErrorKind::BrokenPipe
-        {
-            return true;
-        }
-        if let Some(crate::store::bundle::BundleError::Store(crate::store::StoreError::Io { source, .. })) =
-            e.downcast_ref()
-            && source.kind() == io::ErrorKind::BrokenPipe
-        {
-            return true;
-        }
         next = e.source();
     }
     false

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Store, StoreError};
 use crate::base::digest::{Digest, Hasher};
+use crate::base::flock;
 
 /// What a download is filed under while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +74,12 @@ impl Store {
             }
             // Whoever held it may have made a blob of it, which moves the very file we have open.
             if let Some(size) = self.present(&key) {
-                if same_file(&file, &path) {
+                if flock::same_file(&file, &path) {
                     remove(&path); // Made by our own opening, a moment too late.
                 }
                 return Ok(Claim::Present(size));
             }
-            if same_file(&file, &path) {
+            if flock::same_file(&file, &path) {
                 let hasher = Hasher::new();
                 let mut partial = Partial { file, path, hasher, len: 0, _turn: turn };
                 partial.rehash()?;
@@ -202,14 +203,6 @@ fn try_lock(file: &fs_err::File, path: &Path) -> Result<bool, StoreError> {
         Ok(()) => Ok(true),
         Err(std::fs::TryLockError::WouldBlock) => Ok(false),
         Err(std::fs::TryLockError::Error(e)) => Err(StoreError::io(path, "lock", e)),
-    }
-}
-
-fn same_file(file: &fs_err::File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs_err::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use super::BundleError;
-use crate::base::atomic;
+use crate::base::{atomic, flock};
 
 /// A file under way. Dropped without [`PartFile::commit`], it is removed.
 ///
@@ -39,7 +39,7 @@ impl PartFile {
                 Err(TryLockError::Error(e)) => return Err(BundleError::io(&path, "lock", e)),
             }
             // Its last owner may have renamed or removed it between our open and our lock: then this is no part any more.
-            if same_file(&file, &path) {
+            if flock::same_file(&file, &path) {
                 empty(&file, &path)?;
                 return Ok(Self { file, path, target: target.to_owned(), done: false });
             }
@@ -100,14 +100,6 @@ fn empty(file: &fs_err::File, path: &Path) -> Result<(), BundleError> {
         file.set_len(0).map_err(|e| BundleError::io(path, "empty", e))?;
     }
     Ok(())
-}
-
-fn same_file(file: &fs_err::File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs_err::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
