@@ -1,6 +1,11 @@
-//! Builders: what goes into a bundle, and the archives made from one. No network here.
+//! Builders: what goes into a bundle, the archives made from one, and what is made here. No network.
 
 pub mod bundle;
+pub mod error;
 pub mod export;
+pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tree;
+
+pub use error::BuildError;

@@ -1,6 +1,8 @@
 //! The domain as pure data, parsed from text: no I/O, no clock, no environment.
 
+pub mod guest_path;
 pub mod image;
+pub mod image_def;
 pub mod lock;
 pub mod platform;
 pub mod profile;

@@ -109,10 +109,8 @@ async fn resolve(
     let mut lock = Lock {
         name: disk.profile.name.to_string(),
         epoch: old.map_or(DEFAULT_EPOCH, |l| l.epoch),
-        images: Vec::new(),
-        charts: Vec::new(),
-        files: Vec::new(),
         locals: disk.locals.iter().map(|(p, (d, s))| LockedLocal { path: p.clone(), digest: *d, size: *s }).collect(),
+        ..Lock::default()
     };
     let moving = moving(disk, old, options, &mut lock)?;
     let asks = keep(disk, old, &moving, &mut lock);

@@ -2,10 +2,12 @@
 //! same content, and checkable against its profile without a network.
 
 mod diff;
+mod made;
 mod satisfies;
 pub mod wire;
 
 pub use diff::{Change, diff};
+pub use made::{LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock};
 pub use satisfies::{Stale, satisfies};
 
 use std::collections::BTreeMap;
@@ -29,6 +31,35 @@ pub struct Lock {
     pub files: Vec<LockedFile>,
     /// Files beside the profile, sorted by path.
     pub locals: Vec<LockedLocal>,
+    /// Debian suites, as they were when the packages were chosen; sorted by table and suite.
+    pub suites: Vec<LockedSuite>,
+    /// Sets of packages that were resolved together, sorted by name.
+    pub package_sets: Vec<PackageSet>,
+    /// Debian packages, sorted by table, name, architecture and version.
+    pub packages: Vec<LockedPackage>,
+    /// Sets of wheels that were resolved together, sorted by name.
+    pub wheel_sets: Vec<WheelSetLock>,
+    /// Wheels, sorted by file name.
+    pub wheels: Vec<LockedWheel>,
+}
+
+/// An empty lock of the constant epoch.
+impl Default for Lock {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            epoch: DEFAULT_EPOCH,
+            images: Vec::new(),
+            charts: Vec::new(),
+            files: Vec::new(),
+            locals: Vec::new(),
+            suites: Vec::new(),
+            package_sets: Vec::new(),
+            packages: Vec::new(),
+            wheel_sets: Vec::new(),
+            wheels: Vec::new(),
+        }
+    }
 }
 
 /// The epoch of a lock whose inputs carry none of their own: 2025-01-01T00:00:00Z.
@@ -41,6 +72,21 @@ impl Lock {
         self.charts.sort_by(|a, b| a.name.cmp(&b.name));
         self.files.sort_by(|a, b| (a.kind, &a.name, a.platform).cmp(&(b.kind, &b.name, b.platform)));
         self.locals.sort_by(|a, b| a.path.cmp(&b.path));
+        self.suites.sort_by(|a, b| (&a.debian, &a.suite).cmp(&(&b.debian, &b.suite)));
+        self.package_sets.sort_by(|a, b| a.name.cmp(&b.name));
+        self.packages.sort_by(|a, b| a.key().cmp(&b.key()));
+        self.wheel_sets.sort_by(|a, b| a.name.cmp(&b.name));
+        self.wheels.sort_by(|a, b| a.file.cmp(&b.file));
+    }
+
+    /// The packages of a set, sorted.
+    pub fn packages_of<'a>(&'a self, set: &'a str) -> impl Iterator<Item = &'a LockedPackage> {
+        self.packages.iter().filter(move |p| p.sets.iter().any(|s| s == set))
+    }
+
+    /// The wheels of a set, sorted.
+    pub fn wheels_of<'a>(&'a self, set: &'a str) -> impl Iterator<Item = &'a LockedWheel> {
+        self.wheels.iter().filter(move |w| w.sets.iter().any(|s| s == set))
     }
 
     /// Every input as people call it, in the lock's order; files once per platform.
@@ -52,7 +98,9 @@ impl Lock {
             None => format!("{} {}", f.kind.as_str(), f.name),
         });
         let locals = self.locals.iter().map(|l| format!("local {}", l.path));
-        images.chain(charts).chain(files).chain(locals).collect()
+        let sets = self.package_sets.iter().map(|s| format!("packages {}", s.name));
+        let wheels = self.wheel_sets.iter().map(|s| format!("wheels {}", s.name));
+        images.chain(charts).chain(files).chain(locals).chain(sets).chain(wheels).collect()
     }
 }
 

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, LockedManifest, LockedMember};
+use super::{
+    FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, LockedManifest, LockedMember, LockedPackage,
+    LockedSuite, LockedWheel, PackageSet, WheelSetLock,
+};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
@@ -17,7 +20,7 @@ use crate::model::url_policy::{UrlError, check_url, masked};
 pub const VERSION: u32 = 1;
 
 /// The revision this labimg writes.
-pub const REVISION: u32 = 0;
+pub const REVISION: u32 = 1;
 
 const HEADER: &str =
     "# Written by `labimg lock`; commit it beside the profile. To move an input: labimg lock PROFILE --update NAME\n";
@@ -60,6 +63,7 @@ struct Head {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct WireLock {
     version: u32,
     #[serde(default)]
@@ -74,6 +78,16 @@ struct WireLock {
     file: Vec<WireFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     local: Vec<WireLocal>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    suite: Vec<LockedSuite>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    package_set: Vec<PackageSet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    package: Vec<LockedPackage>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wheel_set: Vec<WheelSetLock>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wheel: Vec<LockedWheel>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,6 +168,11 @@ pub fn to_text(lock: &Lock) -> Result<String, toml::ser::Error> {
         chart: lock.charts.into_iter().map(WireChart::from).collect(),
         file: lock.files.into_iter().map(WireFile::from).collect(),
         local: lock.locals.into_iter().map(|l| WireLocal { path: l.path, sha256: l.digest, size: l.size }).collect(),
+        suite: lock.suites,
+        package_set: lock.package_sets,
+        package: lock.packages,
+        wheel_set: lock.wheel_sets,
+        wheel: lock.wheels,
     };
     Ok(format!("{HEADER}{}", toml::to_string(&wire)?))
 }
@@ -185,6 +204,11 @@ pub fn parse(text: &str) -> Result<Lock, LockReadError> {
         charts: wire.chart.into_iter().map(LockedChart::from).collect(),
         files: wire.file.into_iter().map(LockedFile::try_from).collect::<Result<_, _>>()?,
         locals: wire.local.into_iter().map(|l| LockedLocal { path: l.path, digest: l.sha256, size: l.size }).collect(),
+        suites: wire.suite,
+        package_sets: wire.package_set,
+        packages: wire.package,
+        wheel_sets: wire.wheel_set,
+        wheels: wire.wheel,
     };
     lock.sort();
     check(&lock)?;

@@ -5,6 +5,7 @@
 
 mod inputs;
 mod load;
+mod made;
 mod merge;
 mod paths;
 mod types;
@@ -13,4 +14,5 @@ mod validate_deploy;
 
 pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};
 pub use load::{LoadedProfile, ProfileError, parse, parse_from};
+pub use made::*;
 pub use types::*;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::made::{Debian, Step, Toolchain, WheelSet};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
@@ -41,6 +42,18 @@ pub struct Profile {
     /// Container images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image: Vec<Image>,
+    /// Debian suites that packages are taken from, by a name of the author's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub debian: BTreeMap<String, Debian>,
+    /// The locked programs that build steps run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toolchain: Option<Toolchain>,
+    /// Sets of Python wheels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wheel: Vec<WheelSet>,
+    /// Commands run in the toolchain at build time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub step: Vec<Step>,
     /// Helm charts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chart: Vec<Chart>,
@@ -222,13 +235,16 @@ pub struct Tool {
     pub sha256: BTreeMap<Platform, Loc<Sha256Hex>>,
 }
 
-/// A container image.
+/// A container image: pulled, or made here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Image {
     /// Its reference, optionally with `@sha256:…`.
     #[serde(rename = "ref")]
     pub reference: Loc<ImageRef>,
+    /// The `image.toml` it is made from, relative to this file; without it the image is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Loc<String>>,
     /// Platforms to carry (those of the lab's nodes and hosts where not given).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Loc<Platform>>,

@@ -1,0 +1,114 @@
+//! The lock's entries for things made here: Debian suites and packages, Python wheels. They stand in the lock file as they
+//! are here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+
+/// A Debian suite as it was when packages were chosen from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LockedSuite {
+    /// The profile's `[debian.NAME]` table.
+    pub debian: String,
+    /// The suite, as the archive names it.
+    pub suite: String,
+    /// The archive it is of: `debian`, `debian-security`.
+    pub archive: String,
+    /// Components used, sorted.
+    pub components: Vec<String>,
+    /// The snapshot that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// `Date` of its signed Release file, seconds since 1970.
+    pub date: u64,
+    /// Digest of the signed Release file (`InRelease`).
+    #[serde(rename = "sha256")]
+    pub digest: Digest,
+}
+
+/// Packages that were resolved together.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PackageSet {
+    /// `image <reference> <architecture>`, `toolchain <architecture>` or `essential <table> <architecture>`.
+    pub name: String,
+    /// The profile's `[debian.NAME]` table.
+    pub debian: String,
+    /// Debian's name of the architecture: `amd64`, `arm64`.
+    pub architecture: String,
+    /// What was asked for, sorted.
+    pub want: Vec<String>,
+    /// Whether the essential packages are in it.
+    pub essential: bool,
+}
+
+/// A Debian package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LockedPackage {
+    /// The profile's `[debian.NAME]` table.
+    pub debian: String,
+    /// Name.
+    pub name: String,
+    /// Version, with epoch and revision.
+    pub version: String,
+    /// Architecture: `amd64`, `arm64`, `all`.
+    pub architecture: String,
+    /// The suite it is from.
+    pub suite: String,
+    /// The archive of that suite.
+    pub archive: String,
+    /// Path below the archive's root: `pool/main/h/hello/hello_2.10-3_amd64.deb`.
+    pub path: String,
+    /// Digest of the `.deb`.
+    #[serde(rename = "sha256")]
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Names of the sets it is in, sorted.
+    pub sets: Vec<String>,
+}
+
+/// Wheels that were resolved together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WheelSetLock {
+    /// `<name> <platform>`.
+    pub name: String,
+    /// Python they are for, as `3.11`.
+    pub python: String,
+    /// What was asked for, sorted.
+    pub requirements: Vec<String>,
+}
+
+/// A Python wheel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LockedWheel {
+    /// File name (binary distribution format, "File name convention").
+    pub file: String,
+    /// The project, normalised (PEP 503).
+    pub project: String,
+    /// Version.
+    pub version: String,
+    /// Digest of the file.
+    #[serde(rename = "sha256")]
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Names of the sets it is in, sorted.
+    pub sets: Vec<String>,
+}
+
+impl LockedPackage {
+    /// What one entry of a lock is known by.
+    pub fn key(&self) -> (&str, &str, &str, &str) {
+        (&self.debian, &self.name, &self.architecture, &self.version)
+    }
+
+    /// What people call it: `hello 2.10-3 amd64`.
+    pub fn label(&self) -> String {
+        format!("{} {} {}", self.name, self.version, self.architecture)
+    }
+}
