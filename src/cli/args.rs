@@ -24,7 +24,8 @@ pub struct Global {
     /// The store [env: LABIMG_STORE]
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Ask TO instead of FROM: a registry (`docker.io=http://127.0.0.1:5000`, `*` for all) or a URL's start [env: LABIMG_MIRROR]
+    /// Ask TO instead of FROM: a registry (`docker.io=http://127.0.0.1:5000`, `*` for all), a URL's start, or a package
+    /// archive (`debian`, `debian-security`, `pypi`) [env: LABIMG_MIRROR]
     #[arg(long, global = true, value_name = "FROM=TO")]
     pub mirror: Vec<String>,
     /// Talk plain HTTP to this registry [env: LABIMG_PLAIN_HTTP]
@@ -42,6 +43,12 @@ pub struct Global {
     /// Downloads at a time from one host [default: 8] [env: LABIMG_PER_HOST]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub per_host: Option<u16>,
+    /// Cores that building may use [default: all] [env: LABIMG_CORES]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub cores: Option<u16>,
+    /// Memory in MiB that build steps share [default: three quarters] [env: LABIMG_MEMORY]
+    #[arg(long, global = true, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
+    pub memory: Option<u32>,
     /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
     #[arg(long, global = true)]
     pub offline: bool,
@@ -91,6 +98,10 @@ pub enum Verb {
     Export(ExportArgs),
     /// Draw what a lab is made of
     Graph(GraphArgs),
+    /// Say what changed since a step of a lab was last built
+    Why(WhyArgs),
+    /// Run a program of a lab's toolchain, in the sandbox build steps run in
+    Toolchain(ToolchainArgs),
     /// Look after the store
     Store(StoreArgs),
     /// Look whether this machine is fit
@@ -140,9 +151,48 @@ pub struct BuildArgs {
     /// Where the bundles go
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub out: PathBuf,
-    /// Build again and compare; exit code 3 when it differs
+    /// Build again and compare, every step and the bundle; exit code 3 when something differs
     #[arg(long)]
     pub check: bool,
+}
+
+/// `labimg why`
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub profile: PathBuf,
+    /// The step, or a part of its name; without it: all steps
+    #[arg(value_name = "STEP")]
+    pub step: Option<String>,
+}
+
+/// `labimg toolchain`
+#[derive(Debug, Args)]
+pub struct ToolchainArgs {
+    /// What to do with it
+    #[command(subcommand)]
+    pub verb: ToolchainVerb,
+}
+
+/// What to do with a toolchain.
+#[derive(Debug, Subcommand)]
+pub enum ToolchainVerb {
+    /// Run a program in it
+    Exec {
+        /// The profile
+        #[arg(value_name = "PROFILE")]
+        profile: PathBuf,
+        /// Make this host directory /work inside, writable, and start there
+        #[arg(long, value_name = "DIR")]
+        bind: Option<PathBuf>,
+        /// Look into what a failed step left: its scratch directory, as the step saw it
+        #[arg(long, value_name = "DIR", conflicts_with = "bind")]
+        scratch: Option<PathBuf>,
+        /// The program and its arguments
+        #[arg(value_name = "CMD", required = true, last = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// `labimg inspect`

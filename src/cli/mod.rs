@@ -13,12 +13,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use args::{Cli, Color, Global, Verb};
+use args::{Cli, Color, Global, ToolchainVerb, Verb};
 use error::{CliError, Outcome, Status};
 use progress::Progress;
 use settings::{Env, Settings};
 
-use crate::ops::{Ctx, OpsError};
+use crate::ops::{Ctx, Means, OpsError};
 use crate::source::Net;
 
 /// Runs labimg with these arguments (the first is the program's name).
@@ -97,6 +97,10 @@ fn profile_of(verb: &Verb) -> Option<&Path> {
         Verb::Fetch(a) => Some(&a.profile),
         Verb::Build(a) => a.profiles.first().map(|p| p.as_path()),
         Verb::Graph(a) => Some(&a.profile),
+        Verb::Why(a) => Some(&a.profile),
+        Verb::Toolchain(a) => match &a.verb {
+            ToolchainVerb::Exec { profile, .. } => Some(profile),
+        },
         _ => None,
     }
 }
@@ -116,7 +120,16 @@ impl App {
         let settings = settings::resolve(global, &env, profile)?;
         let progress = Arc::new(Progress::new(global.quiet));
         let net = Net::new(settings.net.clone(), progress.clone());
-        let ctx = Ctx { store: settings.store.clone(), net, reporter: progress.clone(), jobs: settings.jobs };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let program = std::env::current_exe().unwrap_or_else(|_| "labimg".into());
+        let ctx = Ctx {
+            store: settings.store.clone(),
+            net,
+            reporter: progress.clone(),
+            jobs: settings.jobs,
+            means: Means { cores: settings.cores, memory: settings.memory, program },
+            now,
+        };
         Ok(Self { ctx, env, settings, progress, json: global.json, quiet: global.quiet })
     }
 

@@ -28,6 +28,10 @@ pub struct SettingsFile {
     pub tries: Option<u32>,
     /// Seconds without a byte before a download is tried anew.
     pub stall_timeout: Option<u64>,
+    /// Cores that building may use.
+    pub cores: Option<u16>,
+    /// Memory in MiB that build steps share.
+    pub memory: Option<u32>,
     /// No network.
     pub offline: Option<bool>,
     /// Registries that speak plain HTTP.
@@ -109,6 +113,10 @@ pub struct Settings {
     pub net: NetOptions,
     /// How many things at a time.
     pub jobs: usize,
+    /// Cores that building may use.
+    pub cores: usize,
+    /// Memory in MiB that build steps share.
+    pub memory: u64,
     /// Engine quirks, by engine.
     pub engine: BTreeMap<String, EngineFile>,
     /// Files that were read, the strongest first.
@@ -167,7 +175,17 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>) -> Result<Set
     }
     let net = net_options(global, env, &layers)?;
     let jobs = net.jobs;
-    Ok(Settings { store: store(global, env, &layers)?, net, jobs, engine: engines(&layers), files })
+    let cores = global.cores.or(number(env, "LABIMG_CORES")?).or(layers.iter().find_map(|l| l.cores));
+    let memory = global.memory.or(number(env, "LABIMG_MEMORY")?).or(layers.iter().find_map(|l| l.memory));
+    Ok(Settings {
+        store: store(global, env, &layers)?,
+        net,
+        jobs,
+        cores: cores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from),
+        memory: memory.map_or_else(most_memory, u64::from),
+        engine: engines(&layers),
+        files,
+    })
 }
 
 fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
@@ -223,6 +241,8 @@ fn above_zero(path: &Path, file: &SettingsFile) -> Result<(), OpsError> {
         ("per-host", file.per_host == Some(0)),
         ("tries", file.tries == Some(0)),
         ("stall-timeout", file.stall_timeout == Some(0)),
+        ("cores", file.cores == Some(0)),
+        ("memory", file.memory == Some(0)),
     ];
     match zero.iter().find(|(_, zero)| *zero) {
         Some((name, _)) => Err(OpsError::user(format!("settings file `{}`: `{name}` is not above 0", path.display()))),
@@ -240,16 +260,27 @@ fn store(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<PathBuf,
         .ok_or_else(|| OpsError::hinted("no place for the store: HOME is not set", "give one: --store DIR"))
 }
 
-fn net_options(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<NetOptions, OpsError> {
-    let defaults = NetOptions::default();
-    let number = |name: &str| match env.get(name).map(str::parse::<u16>) {
-        Some(Ok(n)) if n > 0 => Ok(Some(n)),
+/// A variable that holds a number above 0.
+fn number<T: std::str::FromStr + PartialOrd + Default>(env: &Env, name: &str) -> Result<Option<T>, OpsError> {
+    match env.get(name).map(str::parse::<T>) {
+        Some(Ok(n)) if n > T::default() => Ok(Some(n)),
         Some(_) => Err(OpsError::user(format!("{name} is not a number above 0"))),
         None => Ok(None),
-    };
+    }
+}
+
+/// Three quarters of this machine's memory in MiB; 1024 where it does not say (`proc_meminfo(5)`).
+fn most_memory() -> u64 {
+    let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    total.map_or(1024, |kib| kib / 1024 * 3 / 4)
+}
+
+fn net_options(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<NetOptions, OpsError> {
+    let defaults = NetOptions::default();
     let layer = |get: fn(&SettingsFile) -> Option<u16>| layers.iter().find_map(get);
-    let jobs = global.jobs.or(number("LABIMG_JOBS")?).or(layer(|l| l.jobs));
-    let per_host = global.per_host.or(number("LABIMG_PER_HOST")?).or(layer(|l| l.per_host));
+    let jobs = global.jobs.or(number(env, "LABIMG_JOBS")?).or(layer(|l| l.jobs));
+    let per_host = global.per_host.or(number(env, "LABIMG_PER_HOST")?).or(layer(|l| l.per_host));
     let offline = global.offline
         || match env.get("LABIMG_OFFLINE") {
             Some(text) => !matches!(text, "0" | "false" | "no"),
@@ -322,16 +353,22 @@ fn mirrors(global: &Global, env: &Env, layers: &[SettingsFile], options: &mut Ne
         for address in &to {
             check_address(address)?;
         }
-        match from.contains("://") {
-            true => options.url_mirrors.extend(to.into_iter().map(|to| (from.clone(), to))),
-            false => {
-                options.registry_mirrors.insert(from, to);
-            }
+        if from.contains("://") {
+            options.url_mirrors.extend(to.into_iter().map(|to| (from.clone(), to)));
+        } else if is_archive(&from) {
+            options.archive_mirrors.insert(from, to);
+        } else {
+            options.registry_mirrors.insert(from, to);
         }
     }
     // The longest prefix is the most exact one.
     options.url_mirrors.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
     Ok(())
+}
+
+/// A registry's host has a dot, a port, or is `localhost` (distribution, "reference"); a bare word is a package archive.
+fn is_archive(from: &str) -> bool {
+    from != "*" && from != "localhost" && !from.contains(['.', ':', '/'])
 }
 
 fn split_mirror(flag: &str) -> Result<(&str, &str), OpsError> {

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::fetch::{FetchOutcome, fill};
+use super::fetch::{FetchOutcome, fill, needed};
 use super::lock::{LockOptions, LockOutcome, lock};
+use super::make::make;
 use super::profile::load;
 use super::{Ctx, OpsError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::build::bundle::describe;
-use crate::model::lock::wire;
+use crate::model::lock::{Lock, wire};
 use crate::store::bundle::{BLOBS, Bundle, BundleError, Description, Options, Outcome, Written, write};
+use crate::store::root::Made;
 use crate::store::{Access, Store, StoreError};
 
 /// How to build.
@@ -42,6 +44,10 @@ pub struct BuildOutcome {
     pub locked: Option<LockOutcome>,
     /// What came over the network.
     pub fetched: FetchOutcome,
+    /// Build steps that ran; the others' output was there.
+    pub steps_run: usize,
+    /// Build steps in all.
+    pub steps: usize,
 }
 
 /// Builds the profile at `path`.
@@ -62,7 +68,12 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     let fetched = fill(ctx, &store, &disk, &locked_inputs).await?;
     let profile = toml::to_string(&disk.profile).map_err(|e| OpsError::Internal(e.to_string()))?;
     let lock_text = wire::to_text(&locked_inputs).map_err(|e| OpsError::Internal(e.to_string()))?;
-    let description = describe(&profile, &lock_text, &locked_inputs, store.as_ref())?;
+    let made = make(ctx, &store, &disk, &locked_inputs, options.check)?;
+    let all = Lock { images: [&locked_inputs.images[..], &made.images].concat(), ..locked_inputs.clone() };
+    let mut kept = needed(&store, &all)?;
+    kept.extend(made.blobs);
+    store.write_root(&locked_inputs, Made::These(&made.images), &kept)?;
+    let description = describe(&profile, &lock_text, &all, store.as_ref())?;
     fs_err::create_dir_all(&options.out)?;
     let target = options.out.join(disk.bundle_name());
     let mut done = write(&description, store.as_ref(), &target, Options::default(), ctx.reporter.as_ref())?;
@@ -77,6 +88,8 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
         unchanged: done.outcome == Outcome::Unchanged,
         locked,
         fetched,
+        steps_run: made.steps_run,
+        steps: made.steps,
     })
 }
 

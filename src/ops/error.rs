@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::export::ExportFailure;
+use crate::build::BuildError;
 use crate::build::export::ExportError;
 use crate::model::image::ImageRefError;
 use crate::model::lock::Stale;
@@ -60,6 +61,9 @@ pub enum OpsError {
     /// The network, or what came from it.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A build.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),

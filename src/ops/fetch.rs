@@ -9,10 +9,12 @@ use serde::Serialize;
 use super::profile::{OnDisk, load};
 use super::{Ctx, OpsError};
 use crate::base::digest::Digest;
-use crate::model::lock::Lock;
+use crate::model::lock::{Lock, toolchain_set};
+use crate::model::platform::Platform;
 use crate::source::fetch as source;
 use crate::source::file::check_executable;
 use crate::store::image::image_blobs;
+use crate::store::root::Made;
 use crate::store::{Access, Store};
 
 /// What a fetch brought.
@@ -37,19 +39,20 @@ pub async fn fetch(ctx: &Ctx, path: &Path) -> Result<FetchOutcome, OpsError> {
     let disk = load(path)?;
     let lock = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
-    fill(ctx, &store, &disk, &lock).await
+    let fetched = fill(ctx, &store, &disk, &lock).await?;
+    store.write_root(&lock, Made::AsBefore, &needed(&store, &lock)?)?;
+    Ok(fetched)
 }
 
-/// Brings what the store lacks, and writes the lab's root. Without the network when nothing is missing.
+/// Brings what the store lacks. Without the network when nothing is missing.
 ///
 /// # Errors
 /// As [`fetch`].
 pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> Result<FetchOutcome, OpsError> {
     put_locals(store, disk, lock)?;
-    let fetched = source::fetch_lock(&ctx.net, store, lock).await?;
+    let fetched = source::fetch_lock(&ctx.net, store, &for_here(lock)).await?;
     check_programs(store, disk, lock)?;
     let blobs = needed(store, lock)?;
-    store.write_root(lock, &blobs)?;
     Ok(FetchOutcome {
         blobs: fetched.blobs,
         bytes: fetched.bytes,
@@ -69,7 +72,23 @@ fn check_programs(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsEr
     Ok(())
 }
 
-/// Every blob a lab needs, with its size in bytes.
+/// The lock without what only other machines build with: the toolchain of their architecture.
+fn for_here(lock: &Lock) -> Lock {
+    let mut here = lock.clone();
+    here.packages.retain(|p| used_here(&p.sets));
+    here
+}
+
+fn used_here(sets: &[String]) -> bool {
+    let foreign = |set: &String| ["amd64", "arm64"].iter().any(|a| *set == toolchain_set(a) && Some(*a) != here());
+    !sets.iter().all(foreign)
+}
+
+fn here() -> Option<&'static str> {
+    Platform::here().map(Platform::arch)
+}
+
+/// Every blob a lab needs, with its size in bytes: what its bundle holds, and what its own images are made from.
 ///
 /// # Errors
 /// A manifest that is not in the store or can not be read.
@@ -81,6 +100,8 @@ pub fn needed(store: &Store, lock: &Lock) -> Result<BTreeMap<Digest, u64>, OpsEr
     blobs.extend(lock.charts.iter().map(|c| (c.digest, c.size)));
     blobs.extend(lock.files.iter().map(|f| f.content()));
     blobs.extend(lock.locals.iter().map(|l| (l.digest, l.size)));
+    blobs.extend(lock.packages.iter().filter(|p| used_here(&p.sets)).map(|p| (p.digest, p.size)));
+    blobs.extend(lock.wheels.iter().map(|w| (w.digest, w.size)));
     Ok(blobs)
 }
 

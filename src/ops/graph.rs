@@ -66,10 +66,32 @@ fn inputs(disk: &OnDisk, lock: Option<&Lock>, bundle: &str, graph: &mut Graph) {
         graph.edge((&host(&input.url), 0), (&label, 1));
         graph.edge((&label, 1), (bundle, 3));
     }
+    made(disk, bundle, graph);
     for path in &disk.inputs.locals {
         let label = format!("file {path}{}", short(disk.locals.get(path).map(|(d, _)| *d)));
         graph.edge(("beside the profile", 0), (&label, 1));
         graph.edge((&label, 1), (bundle, 3));
+    }
+}
+
+/// Images made here stand between what they are made of and the bundle.
+fn made(disk: &OnDisk, bundle: &str, graph: &mut Graph) {
+    for (reference, image) in &disk.inputs.made {
+        let label = format!("image {reference}");
+        graph.edge((&label, 2), (bundle, 3));
+        let Some(found) = disk.defs.get(&image.def) else { continue };
+        if let Some(debian) = &found.def.debian {
+            let packages = format!("packages of {}", **debian);
+            for suite in disk.inputs.debian.get(debian.as_str()).iter().flat_map(|d| &d.suites) {
+                graph.edge((&format!("archive {}", suite.archive), 0), (&packages, 1));
+            }
+            graph.edge((&packages, 1), (&label, 2));
+        }
+        for wheels in &found.def.wheels {
+            let wheels = format!("wheels {}", **wheels);
+            graph.edge(("Python package index", 0), (&wheels, 1));
+            graph.edge((&wheels, 1), (&label, 2));
+        }
     }
 }
 

@@ -8,13 +8,17 @@ pub mod error;
 pub mod export;
 pub mod fetch;
 pub mod graph;
+mod image_defs;
 pub mod inspect;
 pub mod lock;
+mod make;
 pub mod ls;
 pub mod profile;
 pub mod schema;
 pub mod size;
 pub mod store;
+pub mod toolchain;
+pub mod why;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +42,21 @@ pub struct Ctx {
     pub reporter: Arc<dyn Reporter>,
     /// How many things may run at once.
     pub jobs: usize,
+    /// What building may use.
+    pub means: Means,
+    /// Now, in seconds since 1970: only to judge what expires; nothing made here depends on it.
+    pub now: u64,
+}
+
+/// What building may use of this machine.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Cores.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// labimg's own program: it runs itself inside sandboxes.
+    pub program: PathBuf,
 }
 
 impl Ctx {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::OpsError;
 use crate::base::digest::{Digest, hash_reader};
 use crate::model::lock::{Lock, satisfies, wire};
-use crate::model::profile::{Inputs, Profile, parse_from};
+use crate::model::profile::{ImageDefs, Inputs, Profile, parse_from};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
 /// A profile on disk.
@@ -20,6 +20,8 @@ pub struct OnDisk {
     pub profile: Profile,
     /// Where everything is written.
     pub sources: SourceMap,
+    /// The `image.toml` files of images made here.
+    pub defs: ImageDefs,
     /// What it needs from outside.
     pub inputs: Inputs,
     /// Digest and size of the files beside it.
@@ -42,12 +44,14 @@ pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
     let cwd = std::path::absolute(".").map(|dir| dir.to_string_lossy().replace('\\', "/")).unwrap_or_default();
     let loaded = parse_from(&cwd, &name, &text, &mut read)?;
     let dir = crate::base::atomic::parent(path).to_owned();
-    let inputs = loaded.profile.inputs();
+    let defs = super::image_defs::load(&dir, &cwd, &loaded)?;
+    let inputs = loaded.profile.inputs(&defs);
     let mut disk = OnDisk {
         path: path.to_owned(),
         dir,
         profile: loaded.profile,
         sources: loaded.sources,
+        defs,
         inputs,
         locals: BTreeMap::new(),
     };
@@ -55,10 +59,10 @@ pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
     Ok(disk)
 }
 
-fn read_text(path: &Path) -> Result<String, OpsError> {
+pub(super) fn read_text(path: &Path) -> Result<String, OpsError> {
     let bytes = read_regular(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => OpsError::user(format!("there is no file `{}`", path.display())),
-        io::ErrorKind::IsADirectory => OpsError::user(format!("`{}` is a directory, not a profile", path.display())),
+        io::ErrorKind::IsADirectory => OpsError::user(format!("`{}` is a directory, not a file", path.display())),
         _ => e.into(),
     })?;
     String::from_utf8(bytes).map_err(|_| OpsError::user(format!("`{}` is not UTF-8 text", path.display())))
@@ -106,7 +110,8 @@ fn missing_local(disk: &OnDisk, local: &str, error: &io::Error) -> OpsError {
         .chain(p.chart.iter().filter_map(|c| c.values.as_ref()))
         .chain(p.manifest.iter().filter_map(|m| m.path.as_ref()))
         .chain(p.file.iter().filter_map(|f| f.path.as_ref()))
-        .chain(p.text.iter().map(|t| &t.path));
+        .chain(p.text.iter().map(|t| &t.path))
+        .chain(p.debian.values().filter_map(|d| d.keyring.as_ref()));
     match places.find(|place| place.as_str() == local) {
         Some(place) => {
             crate::model::profile::ProfileError::from(Diagnostic::new(&disk.sources, &place.span(), message)).into()

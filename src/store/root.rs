@@ -12,7 +12,7 @@ use super::{Access, BlobSource, LOCK_PATIENCE, Store, StoreError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::base::flock::{self, Mode};
-use crate::model::lock::{Lock, wire};
+use crate::model::lock::{Lock, LockedImage, wire};
 
 /// What a root holds, as `root.json` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,15 @@ pub struct Root {
     pub blobs: BTreeMap<Digest, u64>,
 }
 
+/// Images that labimg made for a lab: a root names them beside those of the lock.
+#[derive(Debug, Clone, Copy)]
+pub enum Made<'a> {
+    /// Those the root has, as long as its lock is this one.
+    AsBefore,
+    /// These.
+    These(&'a [LockedImage]),
+}
+
 /// A lab's name and its lock, or why that can not be read.
 pub type RootLock = (String, Result<Lock, StoreError>);
 
@@ -34,7 +43,12 @@ impl Store {
     ///
     /// # Errors
     /// A blob that is not in the store, a root that another process keeps locked, or I/O errors.
-    pub fn write_root(&self, lock: &Lock, blobs: &BTreeMap<Digest, u64>) -> Result<(), StoreError> {
+    pub fn write_root(
+        &self,
+        lock: &Lock,
+        made: Made<'_>,
+        blobs: &BTreeMap<Digest, u64>,
+    ) -> Result<(), StoreError> {
         for (digest, size) in blobs {
             match self.blob_size(digest) {
                 Some(found) if found == *size => {}
@@ -49,7 +63,14 @@ impl Store {
         let root = Root { format: 1, lab: lock.name.clone(), blobs: blobs.clone() };
         let json = serde_json::to_string(&root).map_err(|e| damaged(&dir, e.to_string()))?;
         let text = wire::to_text(lock).map_err(|e| damaged(&dir, e.to_string()))?;
-        let images = lock.images.iter();
+        let dir_text = |name: &str| fs_err::read(dir.join(name)).unwrap_or_default();
+        if matches!(made, Made::AsBefore) && dir_text("lock.toml") == text.as_bytes() && self.keeps(&dir, blobs) {
+            return Ok(());
+        }
+        let images = lock.images.iter().chain(match made {
+            Made::AsBefore => &[],
+            Made::These(images) => images,
+        });
         let named = images.map(|i| OciDescriptor::new(&i.media_type, i.digest, i.size).named(&i.reference.tagged()));
         let files = [
             ("oci-layout", OCI_LAYOUT.as_bytes().to_vec()),
@@ -72,6 +93,13 @@ impl Store {
             atomic::write_file(&path, &text).map_err(|e| StoreError::io(&path, "write", e))?;
         }
         Ok(())
+    }
+
+    /// Whether the root in `dir` keeps all of `blobs`.
+    fn keeps(&self, dir: &Path, blobs: &BTreeMap<Digest, u64>) -> bool {
+        let path = dir.join("root.json");
+        let root = fs_err::read_to_string(&path).ok().and_then(|text| read_root(&path, &text).ok());
+        root.is_some_and(|root| blobs.keys().all(|digest| root.blobs.contains_key(digest)))
     }
 
     /// Every root, sorted by lab.
@@ -183,11 +211,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Access::Shared).unwrap();
         let lock = Lock { name: "lab".to_owned(), ..wire::parse("version = 1\nname = \"lab\"\nepoch = 1\n").unwrap() };
-        store.write_root(&lock, &BTreeMap::new()).unwrap();
+        store.write_root(&lock, Made::These(&[]), &BTreeMap::new()).unwrap();
         assert!(dir.path().join("roots/.lab.lock").is_file());
         assert_eq!((store.labs().unwrap(), store.roots().unwrap().len()), (vec!["lab".to_owned()], 1));
         // Equal files need no turn: this would wait for long otherwise.
         let _other = flock::lock(&store.root_lock("lab"), Mode::Exclusive, LOCK_PATIENCE).unwrap();
-        store.write_root(&lock, &BTreeMap::new()).unwrap();
+        store.write_root(&lock, Made::These(&[]), &BTreeMap::new()).unwrap();
     }
 }

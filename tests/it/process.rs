@@ -44,7 +44,7 @@ fn a_profile_that_is_not_there() {
         let run = world.run(&[verb, "gone.toml"]).ends(1);
         assert_eq!(run.err, "error: there is no file `gone.toml`\n", "{verb}");
     }
-    world.run(&["lock", "."]).ends(1).says(&["`.` is a directory, not a profile"]);
+    world.run(&["lock", "."]).ends(1).says(&["`.` is a directory, not a file"]);
     world.write("latin1.toml", b"name = \"\xe9\"\n");
     world.run(&["lock", "latin1.toml"]).ends(1).says(&["`latin1.toml` is not UTF-8 text"]);
 }

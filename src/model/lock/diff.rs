@@ -48,6 +48,22 @@ fn facts(lock: &Lock) -> BTreeMap<String, String> {
         let text = format!("{version}{} {}{member}", file.digest, file.url);
         all.insert(format!("{} {}{platform}", file.kind.as_str(), file.name), text);
     }
+    for suite in &lock.suites {
+        let text = format!("{} {}", suite.date, suite.digest.short());
+        all.insert(format!("debian {} {}", suite.debian, suite.suite), text);
+    }
+    for package in &lock.packages {
+        let text = format!("{} {}", package.version, package.digest.short());
+        let name = format!("package {} ({} {})", package.name, package.debian, package.architecture);
+        let both = all.get(&name).map(|other| format!("{other}, {text}"));
+        all.insert(name, both.unwrap_or(text));
+    }
+    for set in &lock.package_sets {
+        all.insert(format!("packages {}", set.name), set.want.join(" "));
+    }
+    for wheel in &lock.wheels {
+        all.insert(format!("wheel {}", wheel.file), wheel.digest.short());
+    }
     for local in &lock.locals {
         all.insert(format!("local {}", local.path), local.digest.to_string());
     }

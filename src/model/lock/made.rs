@@ -1,9 +1,14 @@
 //! The lock's entries for things made here: Debian suites and packages, Python wheels. They stand in the lock file as they
 //! are here.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::Lock;
 use crate::base::digest::Digest;
+use crate::model::image::ImageRef;
+use crate::model::platform::Platform;
 
 /// A Debian suite as it was when packages were chosen from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +36,7 @@ pub struct LockedSuite {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PackageSet {
-    /// `image <reference> <architecture>`, `toolchain <architecture>` or `essential <table> <architecture>`.
+    /// `image <reference> (<architecture>)`, `toolchain (<architecture>)` or `essential <table> (<architecture>)`.
     pub name: String,
     /// The profile's `[debian.NAME]` table.
     pub debian: String,
@@ -74,7 +79,7 @@ pub struct LockedPackage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WheelSetLock {
-    /// `<name> <platform>`.
+    /// `<name> (<platform>)`.
     pub name: String,
     /// Python they are for, as `3.11`.
     pub python: String,
@@ -111,4 +116,62 @@ impl LockedPackage {
     pub fn label(&self) -> String {
         format!("{} {} {}", self.name, self.version, self.architecture)
     }
+}
+
+/// The name of the set of an image's packages.
+pub fn image_set(reference: &ImageRef, arch: &str) -> String {
+    format!("image {reference} ({arch})")
+}
+
+/// The name of the set of the toolchain's packages.
+pub fn toolchain_set(arch: &str) -> String {
+    format!("toolchain ({arch})")
+}
+
+/// The name of the set of a Debian table's essential packages.
+pub fn essential_set(debian: &str, arch: &str) -> String {
+    format!("essential {debian} ({arch})")
+}
+
+/// The name of a set of wheels.
+pub fn wheel_set(name: &str, platform: Platform) -> String {
+    format!("{name} ({platform})")
+}
+
+/// What entries that no labimg wrote say wrong: paths that lead elsewhere, sets that are not there, packages named twice.
+pub(super) fn check(lock: &Lock) -> Result<(), String> {
+    for pair in lock.packages.windows(2) {
+        if let [a, b] = pair
+            && a.key() == b.key()
+        {
+            return Err(format!("the lock has two entries for package {}", a.label()));
+        }
+    }
+    for pair in lock.wheels.windows(2) {
+        if let [a, b] = pair
+            && a.file == b.file
+        {
+            return Err(format!("the lock has two entries for wheel {}", a.file));
+        }
+    }
+    let sets: BTreeSet<&str> = lock.package_sets.iter().map(|s| s.name.as_str()).collect();
+    for package in &lock.packages {
+        let path = &package.path;
+        if path.starts_with('/') || path.contains("://") || path.split('/').any(|p| matches!(p, "" | "." | "..")) {
+            return Err(format!("package {}: `{path}` is no path below an archive", package.label()));
+        }
+        if let Some(set) = package.sets.iter().find(|s| !sets.contains(s.as_str())) {
+            return Err(format!("package {} is in the set `{set}`, which the lock does not have", package.label()));
+        }
+    }
+    let sets: BTreeSet<&str> = lock.wheel_sets.iter().map(|s| s.name.as_str()).collect();
+    for wheel in &lock.wheels {
+        if wheel.file.contains('/') || !wheel.file.ends_with(".whl") {
+            return Err(format!("`{}` is no wheel's file name", wheel.file));
+        }
+        if let Some(set) = wheel.sets.iter().find(|s| !sets.contains(s.as_str())) {
+            return Err(format!("wheel {} is in the set `{set}`, which the lock does not have", wheel.file));
+        }
+    }
+    Ok(())
 }

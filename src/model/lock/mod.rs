@@ -7,7 +7,10 @@ mod satisfies;
 pub mod wire;
 
 pub use diff::{Change, diff};
-pub use made::{LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock};
+pub use made::{
+    LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, essential_set, image_set, toolchain_set,
+    wheel_set,
+};
 pub use satisfies::{Stale, satisfies};
 
 use std::collections::BTreeMap;

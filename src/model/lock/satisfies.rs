@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FileKind, Lock, LockedImage, LockedLocal};
+use super::{FileKind, Lock, LockedImage, LockedLocal, LockedSuite};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
-use crate::model::profile::{ChartInput, ImageInput, Inputs, RemoteInput};
+use crate::model::profile::{ChartInput, DebianInput, ImageInput, Inputs, RemoteInput};
 
 /// One way in which a lock does not answer its profile.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -30,6 +30,7 @@ pub fn satisfies(name: &str, inputs: &Inputs, locals: &BTreeMap<String, (Digest,
     let charts = lock.charts.iter().map(|c| (&c.name, c)).collect();
     compare("chart", &inputs.charts, &charts, &mut found, chart);
     files(inputs, lock, &mut found);
+    made(inputs, lock, &mut found);
     let wanted: BTreeMap<&String, ()> = inputs.locals.iter().map(|p| (p, ())).collect();
     let have: BTreeMap<&String, &LockedLocal> = lock.locals.iter().map(|l| (&l.path, l)).collect();
     compare("local", &wanted, &have.iter().map(|(k, v)| (k, *v)).collect(), &mut found, |(), locked| {
@@ -114,6 +115,47 @@ fn files(inputs: &Inputs, lock: &Lock, found: &mut Vec<Stale>) {
         let locked = names.iter().map(|(k, f)| (k, *f)).collect();
         compare(label, &wanted, &locked, found, |input, locked| file(input, locked));
     }
+}
+
+/// Suites, sets of packages, sets of wheels.
+fn made(inputs: &Inputs, lock: &Lock, found: &mut Vec<Stale>) {
+    // A table no set takes packages from is not asked for.
+    let used: BTreeSet<&String> = inputs.package_sets.values().map(|s| &s.debian).collect();
+    let wanted = inputs.debian.iter().filter(|(name, _)| used.contains(name)).map(|(n, d)| (n.clone(), d)).collect();
+    let mut suites: BTreeMap<&String, Vec<&LockedSuite>> = BTreeMap::new();
+    for suite in &lock.suites {
+        suites.entry(&suite.debian).or_default().push(suite);
+    }
+    compare("debian", &wanted, &suites.iter().map(|(k, v)| (*k, v)).collect(), found, |input, locked| {
+        debian(input, locked)
+    });
+    let sets = lock.package_sets.iter().map(|s| (&s.name, s)).collect();
+    compare("packages", &inputs.package_sets, &sets, found, |want, have| {
+        moved("debian table", &want.debian, &have.debian)
+            .or_else(|| moved("list", &want.want.join(" "), &have.want.join(" ")))
+            .or_else(|| (want.essential != have.essential).then(|| "`essential` was changed".to_owned()))
+    });
+    let sets = lock.wheel_sets.iter().map(|s| (&s.name, s)).collect();
+    compare("wheels", &inputs.wheel_sets, &sets, found, |(_, want), have| {
+        moved("python", &want.python, &have.python)
+            .or_else(|| moved("list", &want.requirements.join(", "), &have.requirements.join(", ")))
+    });
+}
+
+fn debian(input: &DebianInput, locked: &[&LockedSuite]) -> Option<String> {
+    let sorted = |mut all: Vec<String>| {
+        all.sort();
+        all.join(", ")
+    };
+    let wanted = sorted(input.suites.iter().map(|s| format!("{} of {}", s.suite, s.archive)).collect());
+    let have = sorted(locked.iter().map(|s| format!("{} of {}", s.suite, s.archive)).collect());
+    let snapshot = |s: &Option<String>| s.clone().unwrap_or_else(|| "none".to_owned());
+    moved("suites", &wanted, &have).or_else(|| {
+        locked.iter().find_map(|suite| {
+            moved("components", &input.components.join(", "), &suite.components.join(", "))
+                .or_else(|| moved("snapshot", &snapshot(&input.snapshot), &snapshot(&suite.snapshot)))
+        })
+    })
 }
 
 fn file(input: &RemoteInput, locked: &super::LockedFile) -> Option<String> {

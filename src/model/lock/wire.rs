@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, LockedManifest, LockedMember, LockedPackage,
-    LockedSuite, LockedWheel, PackageSet, WheelSetLock,
+    LockedSuite, LockedWheel, PackageSet, WheelSetLock, made,
 };
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
@@ -222,6 +222,7 @@ fn check(lock: &Lock) -> Result<(), LockReadError> {
             return Err(LockReadError::Content(format!("the lock has two entries for {name}")));
         }
     }
+    made::check(lock).map_err(LockReadError::Content)?;
     let urls = lock.files.iter().map(|f| (&f.name, &f.url)).chain(lock.charts.iter().map(|c| (&c.name, &c.url)));
     for (name, url) in urls.filter(|(_, url)| !url.starts_with("oci://")) {
         check_url(url).map_err(|source| LockReadError::Url { name: name.clone(), source })?;

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::inputs_made::{DebianInput, ImageDefs, MadeImage};
 use super::types::Profile;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
-use crate::model::lock::FileKind;
+use crate::model::lock::{FileKind, PackageSet, WheelSetLock};
 use crate::model::platform::Platform;
 
 /// Everything a profile needs from outside.
@@ -19,6 +20,14 @@ pub struct Inputs {
     pub files: BTreeMap<(FileKind, String, Option<Platform>), RemoteInput>,
     /// Files beside the profile, relative to its folder.
     pub locals: BTreeSet<String>,
+    /// Debian tables by name.
+    pub debian: BTreeMap<String, DebianInput>,
+    /// Sets of packages by name.
+    pub package_sets: BTreeMap<String, PackageSet>,
+    /// Sets of wheels by name, with their platform.
+    pub wheel_sets: BTreeMap<String, (Platform, WheelSetLock)>,
+    /// Images made here, by reference.
+    pub made: BTreeMap<ImageRef, MadeImage>,
 }
 
 /// An image.
@@ -84,8 +93,8 @@ impl Profile {
         Some(ImageRef { tag, digest: target.digest.or(reference.digest), ..target })
     }
 
-    /// Everything this profile needs from outside.
-    pub fn inputs(&self) -> Inputs {
+    /// Everything this profile needs from outside; `defs` holds the `image.toml` of every image made here.
+    pub fn inputs(&self, defs: &ImageDefs) -> Inputs {
         let mut inputs = Inputs::default();
         self.image_inputs(&mut inputs);
         for chart in &self.chart {
@@ -99,19 +108,18 @@ impl Profile {
         }
         self.file_inputs(&mut inputs);
         self.local_inputs(&mut inputs);
+        self.made_inputs(defs, &mut inputs);
         inputs
     }
 
     fn image_inputs(&self, inputs: &mut Inputs) {
-        let all = self.platforms();
         let mut want = |reference: &ImageRef, platforms: BTreeSet<Platform>| {
             let input = inputs.images.entry(reference.clone()).or_default();
             input.source = self.rewritten(reference);
             input.platforms.extend(platforms);
         };
-        for image in &self.image {
-            let own: BTreeSet<Platform> = image.platforms.iter().map(|p| **p).collect();
-            want(&image.reference, if own.is_empty() { all.clone() } else { own });
+        for image in self.image.iter().filter(|i| i.build.is_none()) {
+            want(&image.reference, self.image_platforms(image));
         }
         for cluster in &self.cluster {
             let mut nodes: BTreeSet<Platform> = cluster.platforms.iter().map(|p| **p).collect();

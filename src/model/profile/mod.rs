@@ -4,6 +4,7 @@
 //! into the types below in one go, so that every error and every value knows the file, line and column it comes from.
 
 mod inputs;
+mod inputs_made;
 mod load;
 mod made;
 mod merge;
@@ -11,8 +12,12 @@ mod paths;
 mod types;
 mod validate;
 mod validate_deploy;
+mod validate_made;
 
 pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};
+pub use inputs_made::{DebianInput, DefOnDisk, ImageDefs, MadeImage, SuiteInput};
 pub use load::{LoadedProfile, ProfileError, parse, parse_from};
 pub use made::*;
+pub use paths::join as join_path;
 pub use types::*;
+pub use validate_made::check_def;

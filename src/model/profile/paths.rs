@@ -9,7 +9,7 @@ pub(super) fn dir(path: &str) -> &str {
 }
 
 /// `path` seen from `base`; an absolute `path` stays.
-pub(super) fn join(base: &str, path: &str) -> String {
+pub fn join(base: &str, path: &str) -> String {
     if path.starts_with('/') || base.is_empty() { normalise(path) } else { normalise(&format!("{base}/{path}")) }
 }
 
@@ -44,18 +44,29 @@ pub(super) fn resolve(profile: &mut Profile, sources: &SourceMap) -> Vec<Diagnos
     let mut found = Vec::new();
     let root = sources.files().first().map(|f| dir(&f.name).to_owned()).unwrap_or_default();
     for path in local_paths(profile) {
-        let Some(file) = sources.file_at(path.span().start) else { continue };
-        if path.is_empty() || path.starts_with('/') || path.contains('\\') {
-            let text = format!("`{}` is not a relative path with `/`", **path);
-            found.push(
-                Diagnostic::new(sources, &path.span(), text).hint("paths are relative to the file that names them"),
-            );
-            continue;
-        }
-        let full = join(dir(&file.name), path);
-        path.set(relative(&root, &full));
+        resolve_one(path, "", &root, sources, &mut found);
+    }
+    for input in profile.step.iter_mut().flat_map(|s| s.inputs.values_mut()).filter(|i| i.starts_with(STEP_PATH)) {
+        resolve_one(input, STEP_PATH, &root, sources, &mut found);
     }
     found
+}
+
+/// What stands before a path in a step's input.
+const STEP_PATH: &str = "path:";
+
+/// Makes the path behind `prefix` relative to the folder `root`.
+fn resolve_one(text: &mut Loc<String>, prefix: &str, root: &str, sources: &SourceMap, found: &mut Vec<Diagnostic>) {
+    let Some(file) = sources.file_at(text.span().start) else { return };
+    let path = text.strip_prefix(prefix).unwrap_or_default();
+    if path.is_empty() || path.starts_with('/') || path.contains('\\') {
+        let message = format!("`{path}` is not a relative path with `/`");
+        let wrong = Diagnostic::new(sources, &text.span(), message);
+        found.push(wrong.hint("paths are relative to the file that names them"));
+        return;
+    }
+    let full = join(dir(&file.name), path);
+    text.set(format!("{prefix}{}", relative(root, &full)));
 }
 
 /// Every field that names a file beside the profile.
@@ -66,6 +77,8 @@ fn local_paths(profile: &mut Profile) -> Vec<&mut Loc<String>> {
     all.extend(profile.manifest.iter_mut().filter_map(|m| m.path.as_mut()));
     all.extend(profile.file.iter_mut().filter_map(|f| f.path.as_mut()));
     all.extend(profile.text.iter_mut().map(|t| &mut t.path));
+    all.extend(profile.image.iter_mut().filter_map(|i| i.build.as_mut()));
+    all.extend(profile.debian.values_mut().filter_map(|d| d.keyring.as_mut()));
     all
 }
 

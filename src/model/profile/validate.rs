@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::types::{Cluster, Engine, Profile, Tool};
-use super::validate_deploy;
+use super::{validate_deploy, validate_made};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
@@ -16,7 +16,12 @@ pub(super) struct Findings<'a> {
     pub(super) list: Vec<Diagnostic>,
 }
 
-impl Findings<'_> {
+impl<'a> Findings<'a> {
+    /// Nothing found yet.
+    pub(super) fn new(sources: &'a SourceMap) -> Self {
+        Self { sources, list: Vec::new() }
+    }
+
     /// Something is wrong at `span`.
     pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
         self.list.push(Diagnostic::new(self.sources, span, message));
@@ -43,7 +48,7 @@ impl Findings<'_> {
 
 /// Everything wrong with a profile whose types are right.
 pub(super) fn validate(profile: &Profile, sources: &SourceMap) -> Vec<Diagnostic> {
-    let mut found = Findings { sources, list: Vec::new() };
+    let mut found = Findings::new(sources);
     names(profile, &mut found);
     for cluster in &profile.cluster {
         check_cluster(cluster, &mut found);
@@ -56,20 +61,24 @@ pub(super) fn validate(profile: &Profile, sources: &SourceMap) -> Vec<Diagnostic
     inputs(profile, &mut found);
     rewrites(profile, &mut found);
     secrets(profile, &mut found);
+    validate_made::made(profile, &mut found);
     validate_deploy::deploys(profile, &mut found);
     validate_deploy::links(profile, &mut found);
     validate_deploy::checks(profile, &mut found);
     found.list
 }
 
-fn is_name(text: &str) -> bool {
+/// What [`is_name`] wants, for people.
+pub(super) const NAME_RULE: &str =
+    "a name is up to 63 lower-case letters, digits, `-`, `.` and `_`, starting with a letter or digit";
+
+pub(super) fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c))
 }
 
 fn names(profile: &Profile, found: &mut Findings<'_>) {
-    let rule = "a name is up to 63 lower-case letters, digits, `-`, `.` and `_`, starting with a letter or digit";
     let mut all: Vec<&Loc<String>> = vec![&profile.name];
     all.extend(profile.cluster.iter().map(|c| &c.name));
     all.extend(profile.host.iter().map(|h| &h.name));
@@ -77,11 +86,13 @@ fn names(profile: &Profile, found: &mut Findings<'_>) {
     all.extend(profile.manifest.iter().map(|m| &m.name));
     all.extend(profile.file.iter().map(|f| &f.name));
     all.extend(profile.deploy.iter().map(|d| &d.name));
+    all.extend(profile.wheel.iter().map(|w| &w.name));
+    all.extend(profile.step.iter().map(|s| &s.name));
     for name in all.into_iter().filter(|n| !is_name(n)) {
-        found.add(&name.span(), format!("`{}` is not a name", **name)).hint = Some(rule.to_owned());
+        found.add(&name.span(), format!("`{}` is not a name", **name)).hint = Some(NAME_RULE.to_owned());
     }
     for (name, tool) in profile.tool.iter().filter(|(name, _)| !is_name(name)) {
-        found.add(&tool.version.span(), format!("`{name}` is not a name")).hint = Some(rule.to_owned());
+        found.add(&tool.version.span(), format!("`{name}` is not a name")).hint = Some(NAME_RULE.to_owned());
     }
 }
 

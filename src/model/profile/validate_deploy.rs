@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{Deploy, Profile};
+use super::types::Profile;
 use super::validate::Findings;
 use crate::model::source_map::Loc;
 
-type Names<'a> = BTreeSet<&'a str>;
+pub(super) type Names<'a> = BTreeSet<&'a str>;
 
 fn clusters(profile: &Profile) -> Names<'_> {
     profile.cluster.iter().map(|c| c.name.as_str()).collect()
@@ -56,7 +56,8 @@ pub(super) fn deploys(profile: &Profile, found: &mut Findings<'_>) {
             );
         }
     }
-    cycles(&profile.deploy, found);
+    let waits = profile.deploy.iter().map(|d| (&d.name, d.after.iter().map(|a| a.as_str()).collect()));
+    cycles("deploy", waits, found);
     for chart in &profile.chart {
         if let Some(name) = &chart.cluster {
             found.must_exist(name, "cluster", &known);
@@ -72,13 +73,17 @@ fn is_ready(text: &str) -> bool {
     text == "webhook" || text.split_once('/').is_some_and(|(kind, name)| kinds.contains(&kind) && !name.is_empty())
 }
 
-/// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself.
-fn cycles(deploys: &[Deploy], found: &mut Findings<'_>) {
-    let mut waiting: BTreeMap<&str, (&Deploy, Names<'_>)> = BTreeMap::new();
-    let names: Names<'_> = deploys.iter().map(|d| d.name.as_str()).collect();
-    for deploy in deploys {
-        let after = deploy.after.iter().map(|a| a.as_str()).filter(|a| names.contains(a)).collect();
-        waiting.insert(deploy.name.as_str(), (deploy, after));
+/// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself. `waits` holds names and
+/// what each waits for; `kind` is what people call them.
+pub(super) fn cycles<'a>(
+    kind: &str,
+    waits: impl Iterator<Item = (&'a Loc<String>, Names<'a>)>,
+    found: &mut Findings<'_>,
+) {
+    let mut waiting: BTreeMap<&str, (&Loc<String>, Names<'_>)> = waits.map(|(n, w)| (n.as_str(), (n, w))).collect();
+    let known: Names<'_> = waiting.keys().copied().collect();
+    for (_, after) in waiting.values_mut() {
+        after.retain(|name| known.contains(name));
     }
     loop {
         let free: Vec<&str> = waiting.iter().filter(|(_, (_, after))| after.is_empty()).map(|(n, _)| *n).collect();
@@ -92,9 +97,9 @@ fn cycles(deploys: &[Deploy], found: &mut Findings<'_>) {
             }
         }
     }
-    if let Some((deploy, _)) = waiting.values().next() {
+    if let Some((name, _)) = waiting.values().next() {
         let names = waiting.keys().copied().collect::<Vec<_>>().join(", ");
-        found.add(&deploy.name.span(), format!("these deploys wait for each other in a circle: {names}"));
+        found.add(&name.span(), format!("these {kind}s wait for each other in a circle: {names}"));
     }
 }
 

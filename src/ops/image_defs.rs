@@ -1,0 +1,103 @@
+//! Reads the `image.toml` files that a profile's images are made from, and finds the files they name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::OpsError;
+use super::profile::read_text;
+use crate::model::image_def::ImageDef;
+use crate::model::profile::{DefOnDisk, ImageDefs, LoadedProfile, ProfileError, check_def, join_path};
+use crate::model::source_map::{Diagnostic, SourceMap};
+
+/// Most files one `from` may mean; a folder of sources never has as many, a checkout with its `node_modules` does.
+const MAX_FILES: usize = 10_000;
+
+/// Reads every `image.toml` the profile in the folder `dir` names.
+///
+/// # Errors
+/// A file that can not be read, and everything wrong with it.
+pub(super) fn load(dir: &Path, cwd: &str, loaded: &LoadedProfile) -> Result<ImageDefs, OpsError> {
+    let mut defs = ImageDefs::new();
+    for build in loaded.profile.image.iter().filter_map(|i| i.build.as_ref()) {
+        if defs.contains_key(build.as_str()) {
+            continue;
+        }
+        let path = dir.join(build.as_str());
+        if !path.is_file() {
+            let text = format!("there is no file `{}`", path.display());
+            return Err(told(Diagnostic::new(&loaded.sources, &build.span(), text)));
+        }
+        let name = path.to_string_lossy().replace('\\', "/");
+        let found = parse_def(cwd, &name, &read_text(&path)?)?;
+        let wrong = check_def(&loaded.profile, &found.def, &found.sources);
+        if !wrong.is_empty() {
+            return Err(ProfileError { diagnostics: wrong }.into());
+        }
+        let files = files(dir, build, &found.def, &found.sources)?;
+        defs.insert(build.to_string(), DefOnDisk { def: found.def, files });
+    }
+    Ok(defs)
+}
+
+fn told(diagnostic: Diagnostic) -> OpsError {
+    ProfileError::from(diagnostic).into()
+}
+
+/// For every `from` beside the `image.toml` at `build`: the files it means.
+fn files(
+    dir: &Path,
+    build: &str,
+    def: &ImageDef,
+    sources: &SourceMap,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, OpsError> {
+    let folder = build.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut all = BTreeMap::new();
+    for from in def.file.iter().filter_map(|f| f.from.as_ref()).filter(|f| !f.starts_with("step:")) {
+        let local = join_path(folder, from);
+        let mut found = BTreeMap::new();
+        walk(dir, &local, "", &mut found).map_err(|why| {
+            let text = format!("can not take `{}`: {why}", dir.join(&local).display());
+            told(Diagnostic::new(sources, &from.span(), text))
+        })?;
+        all.insert(from.to_string(), found);
+    }
+    Ok(all)
+}
+
+/// Regular files at and under `local`, by path below the start; symbolic links are refused: where they lead is no input.
+fn walk(dir: &Path, local: &str, below: &str, found: &mut BTreeMap<String, String>) -> Result<(), String> {
+    let at = if below.is_empty() { local.to_owned() } else { format!("{local}/{below}") };
+    let path = dir.join(&at);
+    let meta = fs_err::symlink_metadata(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => "it is not there".to_owned(),
+        _ => e.to_string(),
+    })?;
+    if meta.is_file() {
+        found.insert(below.to_owned(), at);
+        return if found.len() > MAX_FILES { Err(format!("it holds more than {MAX_FILES} files")) } else { Ok(()) };
+    }
+    if !meta.is_dir() {
+        return Err(format!("`{at}` is neither a file nor a folder"));
+    }
+    let mut names = Vec::new();
+    for entry in fs_err::read_dir(&path).map_err(|e| e.to_string())? {
+        let name = entry.map_err(|e| e.to_string())?.file_name();
+        names.push(name.into_string().map_err(|name| format!("the name {name:?} is not UTF-8"))?);
+    }
+    names.sort();
+    for name in names {
+        walk(dir, local, &if below.is_empty() { name } else { format!("{below}/{name}") }, found)?;
+    }
+    Ok(())
+}
+
+struct Tmp {
+    def: ImageDef,
+    sources: SourceMap,
+}
+fn parse_def(cwd: &str, name: &str, text: &str) -> Result<Tmp, OpsError> {
+    let mut sources = SourceMap::seen_from(cwd);
+    sources.add(name, text, None);
+    let def = toml::from_str(text).map_err(|e| OpsError::user(e.to_string()))?;
+    Ok(Tmp { def, sources })
+}

@@ -1,0 +1,78 @@
+//! Builds what a profile makes itself: its images, by steps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::profile::OnDisk;
+use super::{Ctx, OpsError};
+use crate::base::digest::Digest;
+use crate::build::made;
+use crate::build::step::{Done, EngineOptions, Plan, Rebuild, realise};
+use crate::model::lock::{Lock, LockedImage};
+use crate::store::Store;
+
+/// What was made.
+#[derive(Debug, Default)]
+pub(super) struct MadeHere {
+    /// The images.
+    pub images: Vec<LockedImage>,
+    /// Every blob a step made, with its size in bytes: kept, so that the next build finds it.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// Steps that ran.
+    pub steps_run: usize,
+    /// Steps in all.
+    pub steps: usize,
+}
+
+/// The plan of everything the profile makes.
+pub(super) fn plan(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> Result<Plan, OpsError> {
+    let request = made::Request {
+        profile: &disk.profile,
+        defs: &disk.defs,
+        inputs: &disk.inputs,
+        lock,
+        store,
+        program: &ctx.means.program,
+    };
+    Ok(made::plan(&request)?)
+}
+
+/// How this machine builds.
+pub(super) fn engine_options<'a>(ctx: &'a Ctx, store: &'a Arc<Store>, lock: &'a Lock, check: bool) -> EngineOptions<'a> {
+    EngineOptions {
+        store,
+        lab: &lock.name,
+        epoch: lock.epoch,
+        cores: ctx.means.cores,
+        memory_mib: ctx.means.memory,
+        rebuild: if check { Rebuild::AndCompare } else { Rebuild::No },
+        reporter: ctx.reporter.as_ref(),
+    }
+}
+
+/// Builds it; with `check` every step a second time, to compare.
+pub(super) fn make(
+    ctx: &Ctx,
+    store: &Arc<Store>,
+    disk: &OnDisk,
+    lock: &Lock,
+    check: bool,
+) -> Result<MadeHere, OpsError> {
+    let plan = plan(ctx, store, disk, lock)?;
+    if plan.is_empty() {
+        return Ok(MadeHere::default());
+    }
+    let done = realise(&plan, &engine_options(ctx, store, lock, check))?;
+    let outputs = done.values().flat_map(|d| d.outputs.values());
+    Ok(MadeHere {
+        images: images(disk, &done)?,
+        blobs: outputs.map(|o| (o.digest, o.size)).collect(),
+        steps_run: done.values().filter(|d| d.built).count(),
+        steps: done.len(),
+    })
+}
+
+fn images(disk: &OnDisk, done: &BTreeMap<String, Done>) -> Result<Vec<LockedImage>, OpsError> {
+    let made = disk.inputs.made.iter();
+    made.map(|(reference, image)| Ok(made::image(reference, image, done)?)).collect()
+}
