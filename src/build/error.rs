@@ -47,6 +47,36 @@ pub enum BuildError {
         /// What to type or write next.
         hint: String,
     },
+    /// A step that could not be built.
+    #[error("{step} failed: {source}")]
+    StepFailed {
+        /// The step.
+        step: String,
+        /// Why.
+        source: Box<BuildError>,
+        /// What it left, where that was kept.
+        scratch: Option<PathBuf>,
+        /// How to look into it.
+        hint: Option<String>,
+    },
+    /// A program of a step that ended badly.
+    #[error("{command}: {ended}{}", tail(.output))]
+    Program {
+        /// What was run.
+        command: String,
+        /// How it ended: `exit code 2`, `signal 9`, `no end after 60 s`.
+        ended: String,
+        /// The end of what it said.
+        output: String,
+    },
+    /// A step whose outputs were others when it was built again.
+    #[error("built again, {step} is different:{}", lines(.what))]
+    NotReproducible {
+        /// The step.
+        step: String,
+        /// What differs, output by output, the first differences only.
+        what: Vec<String>,
+    },
     /// A path that leads out of a tree.
     #[error(transparent)]
     Path(#[from] GuestPathError),
@@ -55,7 +85,33 @@ pub enum BuildError {
     Internal(String),
 }
 
+/// Lines of a program's output that a message shows.
+const SHOWN: usize = 30;
+
+fn tail(output: &str) -> String {
+    let all: Vec<&str> = output.trim_end().lines().collect();
+    let shown = all.get(all.len().saturating_sub(SHOWN)..).unwrap_or_default();
+    let cut = if shown.len() < all.len() { "\n  | …" } else { "" };
+    format!("{cut}{}", shown.iter().map(|l| format!("\n  | {l}")).collect::<String>())
+}
+
+fn lines(what: &[String]) -> String {
+    what.iter().map(|w| format!("\n  {w}")).collect()
+}
+
 impl BuildError {
+    /// What to do about it, where something can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::User { hint, .. } => Some(hint.clone()),
+            Self::StepFailed { source, hint, .. } => match (source.hint(), hint) {
+                (Some(first), Some(then)) => Some(format!("{first}; {then}")),
+                (first, then) => first.or_else(|| then.clone()),
+            },
+            _ => None,
+        }
+    }
+
     /// An I/O error at `path` while trying to `action` (a verb).
     pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), action, source }

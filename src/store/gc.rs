@@ -1,4 +1,8 @@
 //! Garbage collection: mark from the roots, sweep what is old enough. Only under the exclusive lock.
+//!
+//! A realisation keeps nothing, so what no root names goes, outputs of steps too; the realisation goes with the first of its
+//! outputs (and when it can not be read), and is made again by the next build that needs it. What a lab's steps were last
+//! built from goes with the lab's root. Toolchain trees go when nobody used them for the grace period.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,6 +27,10 @@ pub struct Collected {
     pub part_bytes: u64,
     /// Unreferenced, but younger than the grace period.
     pub kept_young: usize,
+    /// Realisations whose outputs are gone.
+    pub realisations: usize,
+    /// Toolchain trees that nobody used.
+    pub toolchains: usize,
 }
 
 /// Who uses how much of a store.
@@ -78,7 +86,37 @@ impl Store {
             done.part_bytes = done.part_bytes.saturating_add(entry.size);
             remove(&entry.path, dry_run)?;
         }
+        done.realisations = self.collect_realisations(&done.blobs, before, dry_run)?;
+        done.toolchains = self.collect_toolchains(before, dry_run)?;
         Ok(done)
+    }
+
+    /// Realisations that lost an output, `gone` or before, and last builds of labs that have no root any more.
+    fn collect_realisations(&self, gone: &[Digest], before: SystemTime, dry_run: bool) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for key in self.realisation_keys()? {
+            let lives = match self.realisation(&key) {
+                Ok(Some(r)) => {
+                    self.is_realised(&r) && !r.outputs.values().any(|o| gone.binary_search(&o.digest).is_ok())
+                }
+                Ok(None) => continue,
+                Err(StoreError::Damaged { .. }) => false,
+                Err(e) => return Err(e),
+            };
+            if !lives {
+                removed += 1;
+                remove(&self.realisation_path(&key), dry_run)?;
+            }
+        }
+        let rooted = self.labs()?;
+        for lab in self.last_labs()?.into_iter().filter(|lab| !rooted.contains(lab)) {
+            let dir = self.last_dir(&lab);
+            let old = fs_err::metadata(&dir).and_then(|m| m.modified()).is_ok_and(|t| t <= before);
+            if old && !dry_run {
+                self.remove_last_builds(&lab)?;
+            }
+        }
+        Ok(removed)
     }
 
     /// Who uses how much.

@@ -5,7 +5,8 @@
 //!   format                  "1\n"; another number is refused
 //!   lock                    flock: shared by every command, exclusive by gc
 //!   blobs/sha256/<hex>      0444, never changed once there
-//!   realisations/           build key -> digest of what the step produced
+//!   realisations/           build key -> digest of what the step produced (see `realisation`)
+//!   toolchains/             trees of locked packages that build steps run in (see `toolchain`)
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
 //!   roots/.<lab>.lock       flock: one writer of a root at a time
 //!   roots/<lab>/root.json   every digest the lab keeps from the garbage collector
@@ -24,7 +25,9 @@ pub mod gc;
 pub mod image;
 pub mod layout;
 pub mod partial;
+pub mod realisation;
 pub mod root;
+pub mod toolchain;
 
 use std::collections::HashMap;
 use std::io;
@@ -164,5 +167,6 @@ fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
 /// Names that two commands making one store at the same moment leave there.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    matches!(&*name, "blobs" | "realisations" | "roots" | "tmp" | "lock" | "format") || name.starts_with(".format.")
+    matches!(&*name, "blobs" | "realisations" | "roots" | "toolchains" | "tmp" | "lock" | "format")
+        || name.starts_with(".format.")
 }

@@ -5,31 +5,22 @@
 //! A step that reads another one's output has that output's *digest* in its key, not the other's key: when a step is built
 //! again and its output is the same, nothing that depends on it is built (early cut-off).
 
+pub mod compare;
+pub mod engine;
+pub mod key;
+pub mod plan;
+pub mod why;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 use crate::base::report::Reporter;
 use crate::build::BuildError;
 use crate::store::Store;
 
-/// A blob of the store that a step made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Output {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// What dependants need to know of it beside the bytes: a layer's diff id.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub facts: BTreeMap<String, String>,
-}
-
-/// Everything a step made, by name; a step with one output calls it `out`.
-pub type Outputs = BTreeMap<String, Output>;
+pub use crate::store::realisation::{Output, Outputs};
 
 /// What a step reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +68,11 @@ pub trait Action: Send + Sync {
     /// # Errors
     /// Whatever keeps it from being built.
     fn run(&self, run: &Run<'_>) -> Result<Outputs, BuildError>;
+    /// The command that looks into what a failed run left in `scratch`, where there is one.
+    fn look_inside(&self, scratch: &Path) -> Option<String> {
+        let _ = scratch;
+        None
+    }
 }
 
 /// What an action gets to work with.
