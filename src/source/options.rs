@@ -13,6 +13,9 @@ pub struct NetOptions {
     /// URL prefix and what takes its place in requests for files and chart repositories. The longest prefix wins; several
     /// of one length are asked in order. A URL that has mirrors is not asked itself.
     pub url_mirrors: Vec<(String, String)>,
+    /// Where archives are: mirrors by their name (`debian`, `debian-security`; `pypi`: the root of a simple index), asked
+    /// in order. Without one, what this machine's own tools are configured with is asked.
+    pub archive_mirrors: BTreeMap<String, Vec<String>>,
     /// Registries (`host` or `host:port`) to be spoken to in plain HTTP.
     pub plain_http: Vec<String>,
     /// Proxies.
@@ -56,6 +59,7 @@ impl Default for NetOptions {
         Self {
             registry_mirrors: BTreeMap::new(),
             url_mirrors: Vec::new(),
+            archive_mirrors: BTreeMap::new(),
             plain_http: Vec::new(),
             proxy: ProxyOptions::default(),
             ca_files: Vec::new(),
