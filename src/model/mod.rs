@@ -8,3 +8,4 @@ pub mod platform;
 pub mod profile;
 pub mod source_map;
 pub mod url_policy;
+pub mod wheel;

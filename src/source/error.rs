@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::wheel::WheelError;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::store::StoreError;
@@ -159,6 +160,9 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Wheels that can not be had.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -201,6 +205,7 @@ impl SourceError {
             Self::Unsupported { .. } | Self::Archive { .. } | Self::Platform { .. } => ErrorKind::Content,
             Self::Image { asked, .. } => telling(asked).map_or(ErrorKind::NotFound, Self::kind),
             Self::Setting { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Local,
+            Self::Wheel(error) => error.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -222,6 +227,7 @@ impl SourceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
+            Self::Wheel(error) => error.hint(),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
             Self::Unauthorized { url, .. } => Some(format!("log in first: docker login {}", host(url))),
             Self::Unreachable { url, why, mirror_of, .. } => Some(unreachable_hint(url, why, mirror_of.as_deref(), None)),

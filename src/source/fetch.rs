@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use super::chart::fetch_chart;
 use super::file::fetch_file;
 use super::oci::{fetch_blob, fetch_image_manifests};
+use super::wheel::fetch_wheel;
 use super::{Net, SourceError};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
-use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage};
+use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage, LockedWheel};
 use crate::store::image::image_blobs;
 use crate::store::{Store, StoreError};
 
@@ -42,6 +43,7 @@ enum Want {
     Blob { images: Vec<Arc<ImageRef>>, digest: Digest, size: u64 },
     Chart(Arc<LockedChart>),
     File(Arc<LockedFile>),
+    Wheel(Arc<LockedWheel>),
 }
 
 /// Brings everything that `lock` names and the store lacks; files beside the profile are not a network's business.
@@ -91,7 +93,8 @@ pub fn missing(store: &Store, lock: &Lock) -> Result<Option<Missing>, SourceErro
     }
     let charts = lock.charts.iter().map(|c| (format!("chart {}", c.name), (c.digest, c.size)));
     let files = lock.files.iter().map(|f| (format!("{} {}", f.kind.as_str(), f.name), f.content()));
-    let found = charts.chain(files).find(|(_, (digest, size))| !store.has(digest, *size));
+    let wheels = lock.wheels.iter().map(|w| (format!("wheel {}", w.file), (w.digest, w.size)));
+    let found = charts.chain(files).chain(wheels).find(|(_, (digest, size))| !store.has(digest, *size));
     Ok(found.map(|(what, (digest, _))| Missing { what, digest }))
 }
 
@@ -110,6 +113,7 @@ impl Want {
             Self::Blob { size, .. } => *size,
             Self::Chart(chart) => chart.size,
             Self::File(file) => file.size,
+            Self::Wheel(wheel) => wheel.size,
         }
     }
 }
@@ -136,7 +140,8 @@ fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), StoreError> {
     }
     let charts = lock.charts.iter().map(|c| ((c.digest, c.size), Want::Chart(Arc::new(c.clone()))));
     let files = lock.files.iter().map(|f| (f.content(), Want::File(Arc::new(f.clone()))));
-    for ((digest, size), want) in charts.chain(files) {
+    let wheels = lock.wheels.iter().map(|w| ((w.digest, w.size), Want::Wheel(Arc::new(w.clone()))));
+    for ((digest, size), want) in charts.chain(files).chain(wheels) {
         if store.has(&digest, size) {
             there.insert(digest);
         } else {
@@ -163,6 +168,7 @@ async fn bring(net: &Net, store: &Arc<Store>, want: Want) -> Result<(), SourceEr
     match want {
         Want::Chart(chart) => fetch_chart(net, store, &chart).await,
         Want::File(file) => fetch_file(net, store, &file).await,
+        Want::Wheel(wheel) => fetch_wheel(net, store, &wheel).await,
         Want::Blob { images, digest, size } => {
             let mut failed = None;
             for image in images {

@@ -12,6 +12,7 @@ pub mod file;
 pub mod http;
 pub mod oci;
 pub mod options;
+pub mod wheel;
 
 mod archive;
 mod net;

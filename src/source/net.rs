@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use reqwest::{Client, NoProxy, Proxy};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::credentials::{Credentials, absent};
 use super::oci::auth::Tokens;
+use super::wheel::Indexes;
 use super::{NetOptions, SourceError};
 use crate::base::report::Reporter;
 
@@ -24,6 +25,7 @@ struct Inner {
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     credentials: Credentials,
     tokens: Tokens,
+    indexes: OnceCell<Indexes>,
 }
 
 /// The right to have one request under way.
@@ -41,6 +43,7 @@ impl Net {
             hosts: Mutex::default(),
             client: OnceLock::new(),
             tokens: Tokens::default(),
+            indexes: OnceCell::new(),
             credentials,
             options,
             reporter,
@@ -55,6 +58,18 @@ impl Net {
     /// Who hears how it goes.
     pub fn reporter(&self) -> &dyn Reporter {
         &*self.0.reporter
+    }
+
+    /// The indexes of wheels, learnt at the first call.
+    pub(super) async fn wheel_indexes(&self) -> Result<&Indexes, SourceError> {
+        self.0.indexes.get_or_try_init(|| Indexes::learn(self)).await
+    }
+
+    /// A network like this one that also trusts the authorities in `ca_file`.
+    pub(super) fn trusting(&self, ca_file: std::path::PathBuf) -> Self {
+        let mut options = self.0.options.clone();
+        options.ca_files.push(ca_file);
+        Self::new(options, self.0.reporter.clone())
     }
 
     pub(super) fn credentials(&self) -> &Credentials {

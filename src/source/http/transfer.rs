@@ -47,6 +47,8 @@ impl<'a> Get<'a> {
 pub struct Received {
     /// Headers of the last response; empty when there was nothing left to ask for.
     pub headers: HeaderMap,
+    /// Where the last response came from, redirects followed.
+    pub url: Url,
     /// Whether bytes of more than one response went in.
     pub joined: bool,
 }
@@ -122,10 +124,10 @@ pub async fn transfer(
         // Only bytes nobody got before are progress: a body that starts anew each time would else be tried for ever.
         let reached = *furthest.get_or_insert(before);
         if before > 0 && get.size == Some(before) {
-            return Ok(Received { headers: HeaderMap::new(), joined });
+            return Ok(Received { headers: HeaderMap::new(), url: get.url.clone(), joined });
         }
         match attempt(net, get, sink, progress).await {
-            Ok(headers) => return Ok(Received { headers, joined }),
+            Ok((headers, url)) => return Ok(Received { headers, url, joined }),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(trouble)) => {
                 furthest = Some(reached.max(sink.len()));
@@ -150,19 +152,19 @@ async fn attempt(
     get: &Get<'_>,
     sink: &mut impl Sink,
     progress: &mut Progress<'_>,
-) -> Result<HeaderMap, Failure> {
+) -> Result<(HeaderMap, Url), Failure> {
     let _permit = net.permit(get.url).await?;
     progress.start(sink.len());
     let call = Call { url: get.url, headers: headers(get, sink), auth: get.auth, form: get.form };
     let response = send::send(net, &call).await?;
+    let head = (response.headers().clone(), response.url().clone());
     let Some(total) = start(get, sink, &response)? else {
-        return Ok(response.headers().clone());
+        return Ok(head);
     };
-    let headers = response.headers().clone();
     receive(net, (get, total.unwrap_or(get.limit)), sink, progress, response).await?;
     match total.filter(|total| sink.len() < *total) {
         Some(total) => Err(Trouble::connection(format!("it ended after {} of {total} bytes", sink.len()))),
-        None => Ok(headers),
+        None => Ok(head),
     }
 }
 

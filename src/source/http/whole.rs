@@ -13,6 +13,8 @@ use crate::store::Store;
 pub struct Small {
     /// Headers of the final response.
     pub headers: HeaderMap,
+    /// Where it came from, redirects followed.
+    pub url: Url,
     /// The body.
     pub bytes: Vec<u8>,
 }
@@ -51,7 +53,7 @@ pub async fn post_form(net: &Net, url: &Url, form: &str, limit: u64) -> Result<S
 async fn small(net: &Net, get: &Get<'_>) -> Result<Small, SourceError> {
     let mut bytes = Vec::new();
     let received = transfer(net, get, &mut bytes, &mut Progress::silent()).await?;
-    Ok(Small { headers: received.headers, bytes })
+    Ok(Small { headers: received.headers, url: received.url, bytes })
 }
 
 /// Gets a body of at most `limit` bytes into a nameless file beside the store's parts.

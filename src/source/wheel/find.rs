@@ -1,0 +1,75 @@
+//! A file on the indexes, and a project's pages.
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use url::Url;
+
+use super::config::{Index, Indexes, user_info};
+use super::page::{self, PageFile};
+use super::{Found, WheelError};
+use crate::model::url_policy::shown;
+use crate::source::http::get_small;
+use crate::source::{ErrorKind, SourceError};
+
+/// The most bytes of a page: the longest one known has about 30 MB.
+const MOST_PAGE: u64 = 64 << 20;
+
+/// Where `file` of `project` is: the first index that has it.
+pub async fn file(indexes: &Indexes, project: &str, file: &str) -> Result<Found, SourceError> {
+    let mut failed = None;
+    for index in indexes.all() {
+        match page(indexes, index, project).await {
+            Ok(Some(files)) => {
+                if let Some(entry) = files.into_iter().find(|f| f.name == file) {
+                    return Ok(found(index, entry)?);
+                }
+            }
+            Ok(None) => {}
+            Err(error) if error.ask_another() => failed = Some(failed.unwrap_or(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    // An index that could not be asked may well have it.
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let pages: Vec<String> = indexes.all().iter().map(|index| shown(page_url(index, project).as_str())).collect();
+    Err(WheelError::Gone { file: file.to_owned(), project: project.to_owned(), asked: pages.join(" and ") }.into())
+}
+
+/// All files of a project on all indexes; `None` where no index has it.
+pub async fn files(indexes: &Indexes, project: &str) -> Result<Option<Vec<PageFile>>, SourceError> {
+    let mut all: Option<Vec<PageFile>> = None;
+    for index in indexes.all() {
+        if let Some(files) = page(indexes, index, project).await? {
+            all.get_or_insert_default().extend(files);
+        }
+    }
+    Ok(all)
+}
+
+/// `project`'s page; `None` where the index does not have it.
+async fn page(indexes: &Indexes, index: &Index, project: &str) -> Result<Option<Vec<PageFile>>, SourceError> {
+    let url = page_url(index, project);
+    let answer = match get_small(indexes.net(), &url, Some(page::ACCEPT), MOST_PAGE, index.auth.as_ref()).await {
+        Ok(answer) => answer,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let kind = answer.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let bad = |why| SourceError::Answer { url: shown(url.as_str()), what: "page of a project", why };
+    page::read(kind, &answer.bytes, &answer.url).map(Some).map_err(bad)
+}
+
+fn page_url(index: &Index, project: &str) -> Url {
+    let mut url = index.url.clone();
+    url.set_path(&format!("{}{project}/", index.url.path()));
+    url
+}
+
+/// An entry as it can be asked for: the index's credential goes to the index's own host only.
+fn found(index: &Index, entry: PageFile) -> Result<Found, WheelError> {
+    let mut url = entry.url;
+    let own: Option<HeaderValue> = user_info(&mut url)?;
+    let auth = own.or_else(|| index.auth.clone().filter(|_| url.origin() == index.url.origin()));
+    Ok(Found { url, digest: entry.digest, size: entry.size, auth })
+}
