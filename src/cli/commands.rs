@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::args::{
-    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, StoreVerb, Verb,
+    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, StoreVerb, ToolchainVerb,
+    Verb,
 };
 use super::error::{CliError, Outcome, Status};
 use super::{App, print, render};
@@ -41,6 +42,11 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
         Verb::Diff(args) => diff(app, &args),
         Verb::Export(args) => export(app, &args),
         Verb::Graph(args) => graph(app, &args),
+        Verb::Why(args) => {
+            let steps = ops::why::why(&app.ctx, &args.profile, args.step.as_deref())?;
+            show(app, &steps, |s| render::why(s), || ())
+        }
+        Verb::Toolchain(args) => toolchain(app, args.verb).await,
         Verb::Store(args) => store(app, args.verb).await,
         Verb::Doctor(_) => doctor(app),
         Verb::Schema => out(print::json(&ops::schema::schema())),
@@ -202,6 +208,13 @@ async fn store(app: &App, verb: StoreVerb) -> Outcome {
             show(app, &path, |p| p.display().to_string(), || ())
         }
     }
+}
+
+async fn toolchain(app: &App, verb: ToolchainVerb) -> Outcome {
+    let ToolchainVerb::Exec { profile, bind, scratch, command } = verb;
+    let request = ops::toolchain::Exec { command, bind, scratch };
+    let code = ops::toolchain::exec(&app.ctx, &profile, &request, || app.progress.clear()).await?;
+    Ok(Status::Program(code))
 }
 
 /// Where distributions keep their certificate authorities.

@@ -14,24 +14,42 @@ use crate::source::ErrorKind;
 #[repr(u8)]
 pub enum Status {
     /// All went well.
-    Ok = 0,
+    Ok,
     /// Something the user or the environment can mend.
-    User = 1,
+    User,
     /// A wrong command line.
-    Usage = 2,
+    Usage,
     /// A stale lock, or a difference found.
-    Stale = 3,
+    Stale,
     /// A hash that is not what it must be.
-    Mismatch = 4,
+    Mismatch,
     /// Our own fault.
-    Internal = 70,
+    Internal,
     /// Ctrl-C.
-    Interrupted = 130,
+    Interrupted,
+    /// What a program that was run for somebody ended with.
+    Program(u8),
+}
+
+impl Status {
+    /// The exit code (`sysexits.h` for 70, the shell's 128 + signal for 130).
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::User => 1,
+            Self::Usage => 2,
+            Self::Stale => 3,
+            Self::Mismatch => 4,
+            Self::Internal => 70,
+            Self::Interrupted => 130,
+            Self::Program(code) => code,
+        }
+    }
 }
 
 impl From<Status> for ExitCode {
     fn from(status: Status) -> Self {
-        Self::from(status as u8)
+        Self::from(status.code())
     }
 }
 

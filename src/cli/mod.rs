@@ -81,7 +81,7 @@ async fn leave_on_signal(progress: Arc<Progress>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     let status = tokio::select! {
-        _ = tokio::signal::ctrl_c() => Status::Interrupted as i32,
+        _ = tokio::signal::ctrl_c() => i32::from(Status::Interrupted.code()),
         _ = terminate.recv() => 143,
     };
     progress.clear();

@@ -2,6 +2,7 @@
 
 use super::print::{bytes, table};
 use crate::build::export::Exported;
+use crate::build::step::why::Why;
 use crate::model::lock::Change;
 use crate::ops::build::BuildOutcome;
 use crate::ops::diff::{DiffReport, State};
@@ -12,6 +13,7 @@ use crate::ops::lock::LockOutcome;
 use crate::ops::ls::Entry;
 use crate::ops::size::SizeReport;
 use crate::ops::store::CheckOutcome;
+use crate::ops::why::StepWhy;
 use crate::store::gc::{Collected, Usage};
 
 fn plural(n: usize, one: &str) -> String {
@@ -68,8 +70,38 @@ pub(super) fn built(done: &BuildOutcome) -> String {
     if done.fetched.blobs > 0 {
         out += &format!("{}\n", fetched(&done.fetched));
     }
+    if done.steps_run > 0 {
+        out += &format!("made {} of {}\n", done.steps_run, plural(done.steps, "step"));
+    }
     let what = if done.unchanged { "unchanged" } else { "built" };
     out + &format!("{what} {} ({}), identity {}", done.bundle.display(), bytes(done.size), done.identity)
+}
+
+/// Why steps would be built.
+pub(super) fn why(steps: &[StepWhy]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        out += &format!("{}: {}\n", step.step, verdict(step));
+        if let Some(Why::Changes(changes)) = &step.why {
+            out.extend(changes.iter().map(|c| format!("  {c}\n")));
+        }
+    }
+    out
+}
+
+fn verdict(step: &StepWhy) -> String {
+    match (&step.why, step.there) {
+        (None, _) => {
+            let names: Vec<&str> = step.waits_for.iter().map(String::as_str).collect();
+            format!("waits for {}", names.join(", "))
+        }
+        (Some(Why::NeverBuilt), true) => "never built for this lab, but its output is in the store".to_owned(),
+        (Some(Why::NeverBuilt), false) => "never built".to_owned(),
+        (Some(Why::Unchanged), true) => "unchanged since the last build".to_owned(),
+        (Some(Why::Unchanged), false) => "unchanged since the last build, but its output is not in the store".to_owned(),
+        (Some(Why::Changes(_)), true) => "changed since the last build; its output is in the store".to_owned(),
+        (Some(Why::Changes(_)), false) => "changed since the last build".to_owned(),
+    }
 }
 
 /// What a bundle is.

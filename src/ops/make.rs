@@ -7,7 +7,8 @@ use super::profile::OnDisk;
 use super::{Ctx, OpsError};
 use crate::base::digest::Digest;
 use crate::build::made;
-use crate::build::step::{Done, EngineOptions, Plan, Rebuild, realise};
+use crate::build::step::engine::{Done, EngineOptions, Rebuild, realise};
+use crate::build::step::plan::Plan;
 use crate::model::lock::{Lock, LockedImage};
 use crate::store::Store;
 
@@ -37,19 +38,6 @@ pub(super) fn plan(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) ->
     Ok(made::plan(&request)?)
 }
 
-/// How this machine builds.
-pub(super) fn engine_options<'a>(ctx: &'a Ctx, store: &'a Arc<Store>, lock: &'a Lock, check: bool) -> EngineOptions<'a> {
-    EngineOptions {
-        store,
-        lab: &lock.name,
-        epoch: lock.epoch,
-        cores: ctx.means.cores,
-        memory_mib: ctx.means.memory,
-        rebuild: if check { Rebuild::AndCompare } else { Rebuild::No },
-        reporter: ctx.reporter.as_ref(),
-    }
-}
-
 /// Builds it; with `check` every step a second time, to compare.
 pub(super) fn make(
     ctx: &Ctx,
@@ -62,7 +50,20 @@ pub(super) fn make(
     if plan.is_empty() {
         return Ok(MadeHere::default());
     }
-    let done = realise(&plan, &engine_options(ctx, store, lock, check))?;
+    let done = realise(
+        &plan,
+        &EngineOptions {
+            store,
+            lab: &lock.name,
+            epoch: lock.epoch,
+            cores: ctx.means.cores,
+            memory_mib: ctx.means.memory,
+            scratch_root: &store.scratch_dir(),
+            keep_failed: true,
+            rebuild: if check { Rebuild::AndCompare } else { Rebuild::No },
+            reporter: ctx.reporter.as_ref(),
+        },
+    )?;
     let outputs = done.values().flat_map(|d| d.outputs.values());
     Ok(MadeHere {
         images: images(disk, &done)?,

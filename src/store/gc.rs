@@ -31,6 +31,8 @@ pub struct Collected {
     pub realisations: usize,
     /// Toolchain trees that nobody used.
     pub toolchains: usize,
+    /// Scratch directories that failed steps left.
+    pub scratch: usize,
 }
 
 /// Who uses how much of a store.
@@ -88,6 +90,7 @@ impl Store {
         }
         done.realisations = self.collect_realisations(&done.blobs, before, dry_run)?;
         done.toolchains = self.collect_toolchains(before, dry_run)?;
+        done.scratch = self.collect_scratch(before, dry_run)?;
         Ok(done)
     }
 

@@ -6,6 +6,7 @@
 //!   lock                    flock: shared by every command, exclusive by gc
 //!   blobs/sha256/<hex>      0444, never changed once there
 //!   realisations/           build key -> digest of what the step produced (see `realisation`)
+//!   scratch/                where build steps work; what a failed one left stays until gc
 //!   toolchains/             trees of locked packages that build steps run in (see `toolchain`)
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
 //!   roots/.<lab>.lock       flock: one writer of a root at a time
@@ -167,6 +168,6 @@ fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
 /// Names that two commands making one store at the same moment leave there.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    matches!(&*name, "blobs" | "realisations" | "roots" | "toolchains" | "tmp" | "lock" | "format")
+    matches!(&*name, "blobs" | "realisations" | "roots" | "scratch" | "toolchains" | "tmp" | "lock" | "format")
         || name.starts_with(".format.")
 }

@@ -42,6 +42,33 @@ impl Store {
         self.root.join("toolchains")
     }
 
+    /// Where build steps get their scratch directories; those of failed steps stay here for people to look into.
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// Removes what failed steps left before `before`; says how many.
+    pub(super) fn collect_scratch(&self, before: SystemTime, dry_run: bool) -> Result<usize, StoreError> {
+        let dir = self.scratch_dir();
+        let failed = |e| StoreError::io(&dir, "read", e);
+        let listed = match fs_err::read_dir(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other.map_err(failed)?,
+        };
+        let mut removed = 0;
+        for entry in listed {
+            let path = entry.map_err(failed)?.path();
+            if fs_err::symlink_metadata(&path).and_then(|m| m.modified()).is_ok_and(|t| t > before) {
+                continue;
+            }
+            removed += 1;
+            if !dry_run {
+                fs_err::remove_dir_all(&path).map_err(|e| StoreError::io(&path, "remove", e))?;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes toolchains that were last used, and unfinished ones last written, before `before`; says how many.
     pub(super) fn collect_toolchains(&self, before: SystemTime, dry_run: bool) -> Result<usize, StoreError> {
         let dir = self.toolchains_dir();
