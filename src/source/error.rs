@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::debian::DebianError;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::store::StoreError;
@@ -159,6 +160,9 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A Debian archive, or what is asked of it.
+    #[error(transparent)]
+    Debian(Box<DebianError>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -188,6 +192,12 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl From<DebianError> for SourceError {
+    fn from(error: DebianError) -> Self {
+        Self::Debian(Box::new(error))
+    }
+}
+
 impl SourceError {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
@@ -199,6 +209,7 @@ impl SourceError {
             Self::Unreachable { .. } | Self::Status { .. } | Self::Redirect { .. } => ErrorKind::Unreachable,
             Self::Offline { .. } => ErrorKind::Offline,
             Self::Unsupported { .. } | Self::Archive { .. } | Self::Platform { .. } => ErrorKind::Content,
+            Self::Debian(error) => error.kind(),
             Self::Image { asked, .. } => telling(asked).map_or(ErrorKind::NotFound, Self::kind),
             Self::Setting { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Local,
             Self::Internal(_) => ErrorKind::Internal,
@@ -221,6 +232,7 @@ impl SourceError {
     /// What a person could do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Debian(error) => error.hint(),
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
             Self::Unauthorized { url, .. } => Some(format!("log in first: docker login {}", host(url))),

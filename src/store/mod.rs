@@ -5,6 +5,7 @@
 //!   format                  "1\n"; another number is refused
 //!   lock                    flock: shared by every command, exclusive by gc
 //!   blobs/sha256/<hex>      0444, never changed once there
+//!   cache/<kind>/<hex>      what was worked out from a blob: the digest of the blob that holds it
 //!   realisations/           build key -> digest of what the step produced
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
 //!   roots/.<lab>.lock       flock: one writer of a root at a time
@@ -18,6 +19,7 @@
 
 pub mod blob;
 pub mod bundle;
+pub mod cache;
 pub mod check;
 pub mod error;
 pub mod gc;
@@ -164,5 +166,6 @@ fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
 /// Names that two commands making one store at the same moment leave there.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    matches!(&*name, "blobs" | "realisations" | "roots" | "tmp" | "lock" | "format") || name.starts_with(".format.")
+    matches!(&*name, "blobs" | "cache" | "realisations" | "roots" | "tmp" | "lock" | "format")
+        || name.starts_with(".format.")
 }
