@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod base64;
+pub mod calendar;
 pub mod codec;
 pub mod digest;
 pub mod exe;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::wheel::WheelError;
+use super::debian::DebianError;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::store::StoreError;
@@ -163,6 +164,9 @@ pub enum SourceError {
     /// Wheels that can not be had.
     #[error(transparent)]
     Wheel(#[from] WheelError),
+    /// A Debian archive, or what is asked of it.
+    #[error(transparent)]
+    Debian(Box<DebianError>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -192,6 +196,12 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl From<DebianError> for SourceError {
+    fn from(error: DebianError) -> Self {
+        Self::Debian(Box::new(error))
+    }
+}
+
 impl SourceError {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
@@ -203,6 +213,7 @@ impl SourceError {
             Self::Unreachable { .. } | Self::Status { .. } | Self::Redirect { .. } => ErrorKind::Unreachable,
             Self::Offline { .. } => ErrorKind::Offline,
             Self::Unsupported { .. } | Self::Archive { .. } | Self::Platform { .. } => ErrorKind::Content,
+            Self::Debian(error) => error.kind(),
             Self::Image { asked, .. } => telling(asked).map_or(ErrorKind::NotFound, Self::kind),
             Self::Setting { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Local,
             Self::Wheel(error) => error.kind(),
@@ -226,6 +237,7 @@ impl SourceError {
     /// What a person could do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Debian(error) => error.hint(),
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
             Self::Wheel(error) => error.hint(),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::chart::fetch_chart;
+use super::debian::{DebianError, fetch_package};
 use super::file::fetch_file;
 use super::oci::{fetch_blob, fetch_image_manifests};
 use super::wheel::fetch_wheel;
 use super::{Net, SourceError};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
-use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage, LockedWheel};
+use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage, LockedPackage, LockedSuite, LockedWheel};
+use crate::store::Store;
 use crate::store::image::image_blobs;
-use crate::store::{Store, StoreError};
 
 /// What a fetch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +45,7 @@ enum Want {
     Chart(Arc<LockedChart>),
     File(Arc<LockedFile>),
     Wheel(Arc<LockedWheel>),
+    Package(Arc<LockedSuite>, Arc<LockedPackage>),
 }
 
 /// Brings everything that `lock` names and the store lacks; files beside the profile are not a network's business.
@@ -94,7 +96,9 @@ pub fn missing(store: &Store, lock: &Lock) -> Result<Option<Missing>, SourceErro
     let charts = lock.charts.iter().map(|c| (format!("chart {}", c.name), (c.digest, c.size)));
     let files = lock.files.iter().map(|f| (format!("{} {}", f.kind.as_str(), f.name), f.content()));
     let wheels = lock.wheels.iter().map(|w| (format!("wheel {}", w.file), (w.digest, w.size)));
-    let found = charts.chain(files).chain(wheels).find(|(_, (digest, size))| !store.has(digest, *size));
+    let packages = lock.packages.iter().map(|p| (format!("package {}", p.label()), (p.digest, p.size)));
+    let mut rest = charts.chain(files).chain(wheels).chain(packages);
+    let found = rest.find(|(_, (digest, size))| !store.has(digest, *size));
     Ok(found.map(|(what, (digest, _))| Missing { what, digest }))
 }
 
@@ -114,12 +118,13 @@ impl Want {
             Self::Chart(chart) => chart.size,
             Self::File(file) => file.size,
             Self::Wheel(wheel) => wheel.size,
+            Self::Package(_, package) => package.size,
         }
     }
 }
 
 /// What is to be brought, each digest once, largest first; and how many blobs are there already.
-fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), StoreError> {
+fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), SourceError> {
     let mut wants: BTreeMap<Digest, Want> = BTreeMap::new();
     let mut there = std::collections::BTreeSet::new();
     for image in &lock.images {
@@ -141,7 +146,8 @@ fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), StoreError> {
     let charts = lock.charts.iter().map(|c| ((c.digest, c.size), Want::Chart(Arc::new(c.clone()))));
     let files = lock.files.iter().map(|f| (f.content(), Want::File(Arc::new(f.clone()))));
     let wheels = lock.wheels.iter().map(|w| ((w.digest, w.size), Want::Wheel(Arc::new(w.clone()))));
-    for ((digest, size), want) in charts.chain(files).chain(wheels) {
+    let packages = packages(lock)?.into_iter();
+    for ((digest, size), want) in charts.chain(files).chain(wheels).chain(packages) {
         if store.has(&digest, size) {
             there.insert(digest);
         } else {
@@ -151,6 +157,21 @@ fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), StoreError> {
     let mut wants: Vec<Want> = wants.into_values().collect();
     wants.sort_by_key(|want| std::cmp::Reverse(want.size()));
     Ok((wants, there.len()))
+}
+
+/// The lock's packages with the suites they are from.
+fn packages(lock: &Lock) -> Result<Vec<((Digest, u64), Want)>, SourceError> {
+    let suites: BTreeMap<(&str, &str), Arc<LockedSuite>> =
+        lock.suites.iter().map(|s| ((s.debian.as_str(), s.suite.as_str()), Arc::new(s.clone()))).collect();
+    let with_suite = |package: &LockedPackage| {
+        let lost = || {
+            let (debian, suite) = (package.debian.clone(), package.suite.clone());
+            DebianError::NoSuite { package: package.label(), debian, suite }
+        };
+        let suite = suites.get(&(package.debian.as_str(), package.suite.as_str())).ok_or_else(lost)?;
+        Ok(((package.digest, package.size), Want::Package(suite.clone(), Arc::new(package.clone()))))
+    };
+    lock.packages.iter().map(with_suite).collect()
 }
 
 impl Want {
@@ -168,8 +189,9 @@ async fn bring(net: &Net, store: &Arc<Store>, want: Want) -> Result<(), SourceEr
     match want {
         Want::Chart(chart) => fetch_chart(net, store, &chart).await,
         Want::File(file) => fetch_file(net, store, &file).await,
-        Want::Wheel(wheel) => fetch_wheel(net, store, &wheel).await,
-        Want::Blob { images, digest, size } => {
+<<<        Want::Wheel(wheel) => fetch_wheel(net, store, &wheel).await,
+===        Want::Package(suite, package) => fetch_package(net, store, &suite, &package).await,
+>>>        Want::Blob { images, digest, size } => {
             let mut failed = None;
             for image in images {
                 let last = image.repository.rsplit('/').next().unwrap_or_default();

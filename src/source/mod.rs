@@ -1,11 +1,12 @@
 //! The network: registries, chart repositories, HTTP files. Everything it brings is verified and put into a store.
 //!
 //! One [`Net`] per command: one HTTP client with retries, resume, limits and no surprises (no redirects with credentials,
-//! no environment). [`oci`], [`chart`] and [`mod@file`] resolve a name to digests, which a lock keeps; [`fetch`] brings what a
-//! lock names and the store lacks.
+//! no environment). [`oci`], [`chart`], [`debian`] and [`mod@file`] resolve a name to digests, which a lock keeps;
+//! [`fetch`] brings what a lock names and the store lacks.
 
 pub mod chart;
 pub mod credentials;
+pub mod debian;
 pub mod error;
 pub mod fetch;
 pub mod file;

@@ -13,8 +13,11 @@ pub struct NetOptions {
     /// URL prefix and what takes its place in requests for files and chart repositories. The longest prefix wins; several
     /// of one length are asked in order. A URL that has mirrors is not asked itself.
     pub url_mirrors: Vec<(String, String)>,
-    /// Where package archives are, by name (`debian`, `debian-security`, `pypi`): URLs, asked in order.
+    /// Where a Debian archive (`debian`, `debian-security`) is: URLs, asked in order. `<archive>-snapshot` stands for the
+    /// folder that holds its snapshots, each named by its time. An archive named here is not looked for elsewhere.
     pub archive_mirrors: BTreeMap<String, Vec<String>>,
+    /// apt's configuration, which knows where archives are if nobody says so: `/etc/apt`.
+    pub apt_dir: PathBuf,
     /// Registries (`host` or `host:port`) to be spoken to in plain HTTP.
     pub plain_http: Vec<String>,
     /// Proxies.
@@ -59,6 +62,7 @@ impl Default for NetOptions {
             registry_mirrors: BTreeMap::new(),
             url_mirrors: Vec::new(),
             archive_mirrors: BTreeMap::new(),
+            apt_dir: PathBuf::from("/etc/apt"),
             plain_http: Vec::new(),
             proxy: ProxyOptions::default(),
             ca_files: Vec::new(),

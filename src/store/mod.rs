@@ -5,6 +5,7 @@
 //!   format                  "1\n"; another number is refused
 //!   lock                    flock: shared by every command, exclusive by gc
 //!   blobs/sha256/<hex>      0444, never changed once there
+//!   cache/<kind>/<hex>      what was worked out from a blob: the digest of the blob that holds it
 //!   realisations/           build key -> digest of what the step produced (see `realisation`)
 //!   scratch/                where build steps work; what a failed one left stays until gc
 //!   toolchains/             trees of locked packages that build steps run in (see `toolchain`)
@@ -20,6 +21,7 @@
 
 pub mod blob;
 pub mod bundle;
+pub mod cache;
 pub mod check;
 pub mod error;
 pub mod gc;
@@ -168,6 +170,9 @@ fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
 /// Names that two commands making one store at the same moment leave there.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    matches!(&*name, "blobs" | "realisations" | "roots" | "scratch" | "toolchains" | "tmp" | "lock" | "format")
+    let ours = [
+        "blobs", "cache", "realisations", "roots", "scratch", "toolchains", "tmp", "lock", "format",
+    ];
+    ours.contains(&&*name)
         || name.starts_with(".format.")
 }

@@ -1,26 +1,17 @@
 //! HTTP dates (RFC 9110, section 5.6.7), as far as `Retry-After` needs them.
 
+use crate::base::calendar;
+
 /// Seconds since 1970 of an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`); the two obsolete forms are not understood.
 pub fn seconds(text: &str) -> Option<i64> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let rest = text.trim().split_once(", ")?.1.strip_suffix(" GMT")?;
     let mut parts = rest.split(' ');
     let day: i64 = parts.next()?.parse().ok().filter(|d| (1..=31).contains(d))?;
-    let name = parts.next().filter(|m| m.len() == 3)?;
-    let month = MONTHS.find(name).filter(|at| at % 3 == 0)? as i64 / 3 + 1;
+    let month = calendar::month(parts.next()?)?;
     let year: i64 = parts.next()?.parse().ok().filter(|y| (1970..=9999).contains(y))?;
     let mut clock = parts.next()?.split(':').map(|n| n.parse::<i64>().ok().filter(|n| (0..=60).contains(n)));
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
-}
-
-/// Days since 1970-01-01 in the Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+    Some(((calendar::days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 #[cfg(test)]
