@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod error;
 pub mod export;
+pub mod sandbox;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
