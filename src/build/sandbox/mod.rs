@@ -136,11 +136,7 @@ impl Spec {
 
     /// Makes the directories and writes the file that the helper reads.
     fn prepare(&self) -> Result<PathBuf, BuildError> {
-        for name in self.inputs.keys() {
-            if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-                return Err(BuildError::user(format!("`{name}` can not be an input's name"), "use letters and digits"));
-            }
-        }
+        self.inputs.keys().try_for_each(|name| check_name(name))?;
         for dir in [self.out(), self.tmp(), self.scratch.join(ROOT)] {
             fs_err::create_dir_all(&dir).map_err(|e| BuildError::io(&dir, "create", e))?;
         }
@@ -149,6 +145,20 @@ impl Spec {
         fs_err::write(&path, text).map_err(|e| BuildError::io(&path, "write", e))?;
         Ok(path)
     }
+}
+
+/// Whether something in `/in` may be called `name`.
+///
+/// # Errors
+/// A name that is no single file name.
+pub fn check_name(name: &str) -> Result<(), BuildError> {
+    if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+        return Err(BuildError::user(
+            format!("`{name}` can not be an input's name"),
+            "use letters, digits, `.` and `-`",
+        ));
+    }
+    Ok(())
 }
 
 /// Runs a program without input; what it says goes to the log. `helper` is labimg itself. The scratch directory's path must
