@@ -3,9 +3,12 @@
 pub mod bundle;
 pub mod error;
 pub mod export;
+pub mod run_step;
+pub mod sandbox;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod toolchain;
 pub mod tree;
 
 pub use error::BuildError;

@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use super::compare::compare;
 use super::key::KeyDocument;
 use super::plan::Plan;
-use super::{Action, Cost, Input, Output, Outputs, Run};
+use super::{Action, Cost, Input, Output, Outputs, Run, tree_tar};
 use crate::base::digest::Digest;
 use crate::base::report::{Reporter, Task};
 use crate::build::BuildError;
@@ -313,7 +313,12 @@ fn run(job: &Job<'_>, options: &EngineOptions<'_>, root: &Path, threads: usize) 
         reporter: options.reporter,
     };
     match job.action.run(&run).and_then(|made| checked(options.store, made)) {
-        Ok(made) => Ok(made),
+        Ok(made) => {
+            // What a step took away from itself it took away from us: removing must not fail for that.
+            let _ = tree_tar::make_removable(scratch.path());
+            scratch.close().map_err(|e| BuildError::io(root, "remove a directory in", e))?;
+            Ok(made)
+        }
         Err(source) => Err(failed(job, options, scratch, source)),
     }
 }

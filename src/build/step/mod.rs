@@ -9,6 +9,7 @@ pub mod compare;
 pub mod engine;
 pub mod key;
 pub mod plan;
+pub mod tree_tar;
 pub mod why;
 
 use std::collections::BTreeMap;
