@@ -7,5 +7,6 @@ pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tree;
+pub mod wheel;
 
 pub use error::BuildError;
