@@ -10,5 +10,6 @@ pub mod step;
 pub(crate) mod tests;
 pub mod toolchain;
 pub mod tree;
+pub mod wheel;
 
 pub use error::BuildError;

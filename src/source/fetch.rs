@@ -189,9 +189,9 @@ async fn bring(net: &Net, store: &Arc<Store>, want: Want) -> Result<(), SourceEr
     match want {
         Want::Chart(chart) => fetch_chart(net, store, &chart).await,
         Want::File(file) => fetch_file(net, store, &file).await,
-<<<        Want::Wheel(wheel) => fetch_wheel(net, store, &wheel).await,
-===        Want::Package(suite, package) => fetch_package(net, store, &suite, &package).await,
->>>        Want::Blob { images, digest, size } => {
+        Want::Wheel(wheel) => fetch_wheel(net, store, &wheel).await,
+        Want::Package(suite, package) => fetch_package(net, store, &suite, &package).await,
+        Want::Blob { images, digest, size } => {
             let mut failed = None;
             for image in images {
                 let last = image.repository.rsplit('/').next().unwrap_or_default();

@@ -162,7 +162,7 @@ pub async fn run(
     fs_err::write(&requirements, text).map_err(|e| io(&requirements, e))?;
     let mut command = Command::new(&indexes.python()?.executable);
     command.args(["-I", "-B", "-c", PROGRAM]).arg(markers(target)).args(["install", "--dry-run", "--ignore-installed"]);
-    command.args(["--quiet", "--only-binary=:all:", "--implementation=cp", "--abi=abi3", "--abi=none"]);
+    command.args(["--progress-bar=off", "--only-binary=:all:", "--implementation=cp", "--abi=abi3", "--abi=none"]);
     command.arg(format!("--abi={}", target.python.tag())).arg(format!("--python-version={}", target.python));
     command.args(platform_tags(target.platform).iter().map(|tag| format!("--platform={tag}")));
     command.arg("--report").arg(&report).arg("--target").arg(scratch.path().join("target"));
@@ -174,7 +174,8 @@ pub async fn run(
         .map_err(|_| WheelError::Pip { said: format!("it did not end in {} minutes", PATIENCE.as_secs() / 60) })?
         .map_err(|e| WheelError::NoPython { why: e.to_string() })?;
     if !output.status.success() {
-        return Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned()));
+        // Who wants what it says on stdout, what it could not do on stderr.
+        return Ok(Err([output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).join("\n")));
     }
     read_report(&report).map(Ok)
 }
