@@ -3,6 +3,8 @@
 pub mod bundle;
 pub mod error;
 pub mod export;
+pub mod layer;
+pub mod listing;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
