@@ -5,6 +5,8 @@ pub mod error;
 pub mod export;
 pub mod run_step;
 pub mod sandbox;
+pub mod layer;
+pub mod listing;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
