@@ -4,10 +4,11 @@ pub mod bundle;
 pub mod debian;
 pub mod error;
 pub mod export;
-pub mod run_step;
-pub mod sandbox;
 pub mod layer;
 pub mod listing;
+pub mod made;
+pub mod run_step;
+pub mod sandbox;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;

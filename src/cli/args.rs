@@ -183,11 +183,14 @@ pub enum ToolchainVerb {
         /// The profile
         #[arg(value_name = "PROFILE")]
         profile: PathBuf,
-        /// Make this host directory /work inside, writable, and start there
+        /// Show this file or directory as /in/NAME, to be read only (repeatable)
+        #[arg(long = "in", value_name = "NAME=PATH", value_parser = parse_named)]
+        inputs: Vec<(String, PathBuf)>,
+        /// Make this directory /out inside, to be written
         #[arg(long, value_name = "DIR")]
-        bind: Option<PathBuf>,
+        out: Option<PathBuf>,
         /// Look into what a failed step left: its scratch directory, as the step saw it
-        #[arg(long, value_name = "DIR", conflicts_with = "bind")]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "out"])]
         scratch: Option<PathBuf>,
         /// The program and its arguments
         #[arg(value_name = "CMD", required = true, last = true)]
@@ -323,6 +326,13 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+fn parse_named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err(format!("`{text}` is not NAME=PATH")),
+    }
 }
 
 fn parse_age(text: &str) -> Result<std::time::Duration, String> {

@@ -211,8 +211,8 @@ async fn store(app: &App, verb: StoreVerb) -> Outcome {
 }
 
 async fn toolchain(app: &App, verb: ToolchainVerb) -> Outcome {
-    let ToolchainVerb::Exec { profile, bind, scratch, command } = verb;
-    let request = ops::toolchain::Exec { command, bind, scratch };
+    let ToolchainVerb::Exec { profile, inputs, out, scratch, command } = verb;
+    let request = ops::toolchain::Exec { command, inputs, out, scratch };
     let code = ops::toolchain::exec(&app.ctx, &profile, &request, || app.progress.clear()).await?;
     Ok(Status::Program(code))
 }

@@ -104,7 +104,7 @@ pub fn report(error: &CliError, json: bool) -> Status {
             _ => None,
         };
         // Who reads it may be gone; the text is on standard error already.
-        let told = Told { error: &text, hint: hint.as_deref(), exit_code: status as u8, stale };
+        let told = Told { error: &text, hint: hint.as_deref(), exit_code: status.code(), stale };
         let _ = super::print::json(&told);
     }
     status

@@ -98,7 +98,9 @@ fn verdict(step: &StepWhy) -> String {
         (Some(Why::NeverBuilt), true) => "never built for this lab, but its output is in the store".to_owned(),
         (Some(Why::NeverBuilt), false) => "never built".to_owned(),
         (Some(Why::Unchanged), true) => "unchanged since the last build".to_owned(),
-        (Some(Why::Unchanged), false) => "unchanged since the last build, but its output is not in the store".to_owned(),
+        (Some(Why::Unchanged), false) => {
+            "unchanged since the last build, but its output is not in the store".to_owned()
+        }
         (Some(Why::Changes(_)), true) => "changed since the last build; its output is in the store".to_owned(),
         (Some(Why::Changes(_)), false) => "changed since the last build".to_owned(),
     }

@@ -34,6 +34,7 @@ pub(super) fn plan(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) ->
         lock,
         store,
         program: &ctx.means.program,
+        path: &disk.path,
     };
     Ok(made::plan(&request)?)
 }
@@ -75,5 +76,5 @@ pub(super) fn make(
 
 fn images(disk: &OnDisk, done: &BTreeMap<String, Done>) -> Result<Vec<LockedImage>, OpsError> {
     let made = disk.inputs.made.iter();
-    made.map(|(reference, image)| Ok(made::image(reference, image, done)?)).collect()
+    made.map(|(reference, image)| Ok(made::built(reference, image, done)?)).collect()
 }

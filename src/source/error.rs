@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::wheel::WheelError;
 use super::debian::DebianError;
+use super::wheel::WheelError;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::store::StoreError;

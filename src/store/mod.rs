@@ -170,9 +170,6 @@ fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
 /// Names that two commands making one store at the same moment leave there.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    let ours = [
-        "blobs", "cache", "realisations", "roots", "scratch", "toolchains", "tmp", "lock", "format",
-    ];
-    ours.contains(&&*name)
-        || name.starts_with(".format.")
+    let ours = ["blobs", "cache", "realisations", "roots", "scratch", "toolchains", "tmp", "lock", "format"];
+    ours.contains(&&*name) || name.starts_with(".format.")
 }

@@ -43,12 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// A blob that is not in the store, a root that another process keeps locked, or I/O errors.
-    pub fn write_root(
-        &self,
-        lock: &Lock,
-        made: Made<'_>,
-        blobs: &BTreeMap<Digest, u64>,
-    ) -> Result<(), StoreError> {
+    pub fn write_root(&self, lock: &Lock, made: Made<'_>, blobs: &BTreeMap<Digest, u64>) -> Result<(), StoreError> {
         for (digest, size) in blobs {
             match self.blob_size(digest) {
                 Some(found) if found == *size => {}

@@ -36,6 +36,8 @@ pub struct SuiteInput {
 pub struct DebianInput {
     /// Suites, the first one first.
     pub suites: Vec<SuiteInput>,
+    /// The archive of those that are no security suites.
+    pub archive: String,
     /// Components, sorted.
     pub components: Vec<String>,
     /// Moment of the snapshot archive.
@@ -71,6 +73,7 @@ impl Debian {
         }
         DebianInput {
             suites,
+            archive: archive.to_owned(),
             components: components.into_iter().collect(),
             snapshot: self.snapshot.as_ref().map(|s| s.to_string()),
             keyring: self.keyring.as_ref().map(|k| k.to_string()),

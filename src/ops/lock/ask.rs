@@ -120,8 +120,9 @@ async fn debian_answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, name: &str)
         return Err(OpsError::Internal(format!("debian table {name} vanished")));
     };
     let request = debian::SuiteRequest {
-        name: name.to_owned(),
-        suites: input.suites.iter().map(|s| (s.suite.clone(), s.archive.clone())).collect(),
+        debian: name.to_owned(),
+        suites: input.suites.iter().map(|s| s.suite.clone()).collect(),
+        archive: input.archive.clone(),
         components: input.components.clone(),
         snapshot: input.snapshot.clone(),
         keyring: input.keyring.as_ref().map(|k| disk.dir.join(k)),
