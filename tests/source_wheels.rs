@@ -42,7 +42,10 @@ fn open(dir: &Path) -> Arc<Store> {
 /// What the index has: wheels that need each other, some for one platform, and a project of source only.
 fn index() -> Files {
     let mut files: Files = [
-        ("top-1.0-py3-none-any.whl", &["mid>=1", "arm; platform_machine == 'aarch64'", "old; python_full_version < '3.11.3'"][..]),
+        (
+            "top-1.0-py3-none-any.whl",
+            &["mid>=1", "arm; platform_machine == 'aarch64'", "old; python_full_version < '3.11.3'"][..],
+        ),
         ("mid-1.0-py3-none-any.whl", &[]),
         ("mid-1.1-py3-none-any.whl", &[]),
         ("arm-1.0-cp311-cp311-manylinux2014_aarch64.manylinux_2_17_aarch64.whl", &[]),
@@ -123,7 +126,10 @@ async fn a_set_is_resolved_for_its_target_not_for_this_machine() {
     for json in [true, false] {
         let wheels = resolved(json, &["top==1.0"], Platform::LinuxAmd64).await.unwrap();
         // The condition on a patch release of Python is judged for the oldest one.
-        assert_eq!(names(&wheels), ["mid-1.1-py3-none-any.whl", "old-1.0-py3-none-any.whl", "top-1.0-py3-none-any.whl"]);
+        assert_eq!(
+            names(&wheels),
+            ["mid-1.1-py3-none-any.whl", "old-1.0-py3-none-any.whl", "top-1.0-py3-none-any.whl"]
+        );
         let bytes = &index()["mid-1.1-py3-none-any.whl"];
         let mid = &wheels[0];
         assert_eq!((mid.digest, mid.size), (Digest::of(bytes), bytes.len() as u64));
@@ -150,7 +156,10 @@ async fn requirements_with_digests_are_held_to_them() {
 #[tokio::test]
 async fn what_can_not_be_had_is_told_to_who_wrote_it() {
     for (requirements, words) in [
-        (&["only-source"][..], &["`only-source` has no wheel, only source (only_source-1.0.tar.gz)", "does not build from source"][..]),
+        (
+            &["only-source"][..],
+            &["`only-source` has no wheel, only source (only_source-1.0.tar.gz)", "does not build from source"][..],
+        ),
         (&["needs-source"], &["`only-source` has no wheel"]),
         (&["windows==1.0"], &["no wheel for Python 3.11 on linux/amd64", "cp311-cp311-win_amd64"]),
         (&["future"], &["no wheel for Python 3.11 on linux/amd64", "manylinux_2_99"]),

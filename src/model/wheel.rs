@@ -125,7 +125,8 @@ impl PythonVersion {
 
     /// Whether wheels without an ABI for `tag` are for it: `py3`, `py3N` of it or an older one, and its own `cp3N`.
     fn runs(self, tag: &str) -> bool {
-        let pure = tag.strip_prefix("py3").map(|rest| rest.is_empty() || rest.parse().is_ok_and(|n: u32| n <= self.minor));
+        let pure =
+            tag.strip_prefix("py3").map(|rest| rest.is_empty() || rest.parse().is_ok_and(|n: u32| n <= self.minor));
         pure.unwrap_or_else(|| tag == self.tag())
     }
 }

@@ -18,9 +18,8 @@ pub fn record_hash(bytes: &[u8]) -> String {
 pub fn zip_of(members: &[(&str, &[u8], u32)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes, mode) in members {
-        let options = SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated)
-            .unix_permissions(*mode);
+        let options =
+            SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated).unix_permissions(*mode);
         writer.start_file(*name, options).unwrap();
         writer.write_all(bytes).unwrap();
     }

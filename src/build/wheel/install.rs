@@ -86,7 +86,14 @@ pub fn install(place: &Place<'_>, path: &Path, spool: &mut Spool) -> Result<BTre
 }
 
 impl Installed {
-    fn put(&mut self, place: &Place<'_>, path: GuestPath, entry: Entry, digest: &Digest, size: u64) -> Result<(), BuildError> {
+    fn put(
+        &mut self,
+        place: &Place<'_>,
+        path: GuestPath,
+        entry: Entry,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), BuildError> {
         let line = record::line(&relative(place.to, &path), Some((digest, size)));
         self.lines.insert(relative(place.to, &path), line);
         match self.entries.insert(path.clone(), entry) {
@@ -182,7 +189,8 @@ fn goal(place: &Place<'_>, name: &str) -> Result<Option<Goal>, BuildError> {
     }
     let wrong = || BuildError::bad(place.what, format!("`{name}` is in no place that wheels know"));
     let (kind, path) = rest.split_once('/').ok_or_else(wrong)?;
-    let in_prefix = |path: String, script| Ok(Some(Goal { path: GuestPath::parse(&format!("{PREFIX}/{path}"))?, script }));
+    let in_prefix =
+        |path: String, script| Ok(Some(Goal { path: GuestPath::parse(&format!("{PREFIX}/{path}"))?, script }));
     match kind {
         "purelib" | "platlib" => library(path),
         "scripts" => in_prefix(format!("bin/{path}"), true),
@@ -201,7 +209,9 @@ fn info_dir(place: &Place<'_>, archive: &Archive<'_>) -> Result<String, BuildErr
         [one] if names_it(place, one.trim_end_matches(".dist-info")) => Ok(one.to_owned()),
         [] => Err(BuildError::bad(place.what, "it has no .dist-info directory")),
         [one] => Err(BuildError::bad(place.what, format!("its `{one}` is another project's or version's"))),
-        _ => Err(BuildError::bad(place.what, format!("it has more than one .dist-info directory: {}", found.join(", ")))),
+        _ => {
+            Err(BuildError::bad(place.what, format!("it has more than one .dist-info directory: {}", found.join(", "))))
+        }
     }
 }
 
@@ -228,7 +238,8 @@ fn text(place: &Place<'_>, archive: &mut Archive<'_>, name: &str) -> Result<Stri
 
 /// `path` as seen from the directory `from`: `../../../bin/flask`.
 fn relative(from: &GuestPath, path: &GuestPath) -> String {
-    let split = |path: &GuestPath| path.as_str().split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let split =
+        |path: &GuestPath| path.as_str().split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let (from, path) = (split(from), split(path));
     let common = from.iter().zip(&path).take_while(|(a, b)| a == b).count();
     let ups = std::iter::repeat_n("..".to_owned(), from.len() - common);

@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn entry_points_that_would_write_code_or_paths_are_refused() {
-        for line in ["../x = a:b", "x/y = a:b", "x = a", "x = a:b()", "x = os; import y:z", "= a:b", ".. = a:b", "-x = a:b"] {
+        for line in
+            ["../x = a:b", "x/y = a:b", "x = a", "x = a:b()", "x = os; import y:z", "= a:b", ".. = a:b", "-x = a:b"]
+        {
             assert!(programs(&format!("[console_scripts]\n{line}\n")).is_err(), "{line}");
         }
         assert!(programs("[console_scripts]\na=b:c\na=d:e\n").is_err());

@@ -69,7 +69,8 @@ pub fn line(path: &str, content: Option<(&Digest, u64)>) -> String {
 /// A digest as it stands there.
 pub fn hash(digest: &Digest) -> String {
     let hex = digest.hex();
-    let bytes: Vec<u8> = (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect();
+    let bytes: Vec<u8> =
+        (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect();
     let text = crate::base::base64::encode(&bytes).replace('+', "-").replace('/', "_");
     format!("sha256={}", text.trim_end_matches('='))
 }

@@ -55,7 +55,8 @@ fn wheel(files: &Members<'_>) -> Vec<u8> {
     let mut members = files.clone();
     members.push(("foo_bar-1.0.dist-info/METADATA", b"Metadata-Version: 2.1\nName: Foo.Bar\nVersion: 1.0\n", 0o644));
     members.push(("foo_bar-1.0.dist-info/WHEEL", format, 0o644));
-    let record: String = members.iter().map(|(p, b, _)| record::line(p, Some((&Digest::of(b), b.len() as u64)))).collect();
+    let record: String =
+        members.iter().map(|(p, b, _)| record::line(p, Some((&Digest::of(b), b.len() as u64)))).collect();
     members.push(("foo_bar-1.0.dist-info/RECORD", record.as_bytes(), 0o644));
     zip_of(&members)
 }
@@ -127,7 +128,8 @@ fn the_record_lists_what_is_installed() {
     for (path, entry) in files {
         let Kind::File(content) = &entry.kind else { continue };
         let (to, name) = ("usr/local/lib/python3.11/dist-packages/", path.as_str());
-        let key = name.strip_prefix(to).map_or(format!("../../../{}", name.trim_start_matches("usr/local/")), str::to_owned);
+        let key =
+            name.strip_prefix(to).map_or(format!("../../../{}", name.trim_start_matches("usr/local/")), str::to_owned);
         let bytes = content.read(1 << 20).unwrap();
         match listed.get(&key).unwrap_or_else(|| panic!("{key} is not in\n{text}")) {
             Some(hash) => assert_eq!(*hash, record::hash(&Digest::of(&bytes)), "{key}"),
@@ -193,7 +195,8 @@ fn what_the_record_does_not_say_is_refused() {
     let metadata: (&str, &[u8], u32) = ("foo_bar-1.0.dist-info/METADATA", b"Name: foo-bar\nVersion: 1.0\n", 0o644);
     let format: (&str, &[u8], u32) = ("foo_bar-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\n", 0o644);
     let with = |record: &str| {
-        let known = [metadata, format].map(|(p, b, _)| record::line(p, Some((&Digest::of(b), b.len() as u64)))).concat();
+        let known =
+            [metadata, format].map(|(p, b, _)| record::line(p, Some((&Digest::of(b), b.len() as u64)))).concat();
         let text = format!("{known}{record}");
         let record = ("foo_bar-1.0.dist-info/RECORD", text.as_bytes(), 0o644);
         refused(&zip_of(&vec![("a.py", b"x", 0o644), metadata, format, record]))

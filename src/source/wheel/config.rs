@@ -134,7 +134,8 @@ impl Indexes {
 
     /// pip's environment variables that say all this; `scratch` is for a file of certificates.
     pub fn for_pip(&self, scratch: &Path, ca_files: &[PathBuf]) -> Result<Vec<(&'static str, String)>, SourceError> {
-        let (first, others) = self.urls.split_first().ok_or_else(|| WheelError::NoIndex { why: "none is given".into() })?;
+        let (first, others) =
+            self.urls.split_first().ok_or_else(|| WheelError::NoIndex { why: "none is given".into() })?;
         let mut all = vec![("PIP_INDEX_URL", first.whole.clone())];
         if !others.is_empty() {
             let others: Vec<&str> = others.iter().map(|index| index.whole.as_str()).collect();
@@ -175,7 +176,8 @@ async fn who() -> Result<Python, WheelError> {
     let said = ask(Path::new("python3"), &["-c", WHO]).await.map_err(|why| WheelError::NoPython { why })?;
     let mut lines = said.lines().map(PathBuf::from);
     let executable = lines.next().filter(|path| path.is_absolute());
-    let executable = executable.ok_or_else(|| WheelError::NoPython { why: "it does not say where it is".to_owned() })?;
+    let executable =
+        executable.ok_or_else(|| WheelError::NoPython { why: "it does not say where it is".to_owned() })?;
     Ok(Python { executable, authorities: lines.next().unwrap_or_default() })
 }
 
@@ -194,7 +196,11 @@ async fn ask(python: &Path, args: &[&str]) -> Result<String, String> {
 }
 
 fn no_pip(why: &str) -> WheelError {
-    if why.contains("No module named") { WheelError::NoPip } else { WheelError::Pip { said: super::refusal::clean(why) } }
+    if why.contains("No module named") {
+        WheelError::NoPip
+    } else {
+        WheelError::Pip { said: super::refusal::clean(why) }
+    }
 }
 
 fn again(error: &WheelError) -> WheelError {

@@ -133,7 +133,9 @@ impl WheelError {
             Self::Requirement { .. } => {
                 "write it as `flask==3.0.*`; digests stand behind it: `flask==3.0.3 --hash=sha256:…`"
             }
-            Self::NoProject { .. } => "is the name right? The index is the one pip is configured with, or --mirror pypi=URL",
+            Self::NoProject { .. } => {
+                "is the name right? The index is the one pip is configured with, or --mirror pypi=URL"
+            }
             Self::SourceOnly { .. } => {
                 "ask for a version that has wheels, take the Debian package of it, or put a wheel you built on an index of \
                  your own"

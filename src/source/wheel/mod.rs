@@ -89,7 +89,9 @@ pub async fn resolve(net: &Net, store: &Arc<Store>, request: &WheelRequest) -> R
         ));
     }
     if report.install.len() > MOST_WHEELS {
-        return Err(WheelError::Pip { said: format!("{} wheels, more than {MOST_WHEELS}", report.install.len()) }.into());
+        return Err(
+            WheelError::Pip { said: format!("{} wheels, more than {MOST_WHEELS}", report.install.len()) }.into()
+        );
     }
     let mut running = JoinSet::new();
     for chosen in report.install {

@@ -90,7 +90,8 @@ fn html(text: &str, base: &Url) -> Vec<PageFile> {
         let (inside, after) = (&tag[..end], &tag[end..]);
         rest = after;
         let name = inside.split(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default();
-        let Some(href) = ["a", "base"].iter().any(|n| name.eq_ignore_ascii_case(n)).then(|| href(inside)).flatten() else {
+        let Some(href) = ["a", "base"].iter().any(|n| name.eq_ignore_ascii_case(n)).then(|| href(inside)).flatten()
+        else {
             continue;
         };
         let Some(url) = join(&base, &href) else { continue };
@@ -128,9 +129,10 @@ fn tag_end(tag: &str) -> usize {
 fn href(tag: &str) -> Option<String> {
     let lower = tag.to_ascii_lowercase();
     let starts = |at: usize| lower[..at].ends_with(|c: char| c.is_ascii_whitespace() || c == '"' || c == '\'');
-    let at = lower.match_indices("href").map(|(at, _)| at).find(|at| {
-        starts(*at) && lower[at + "href".len()..].trim_start().starts_with('=')
-    })?;
+    let at = lower
+        .match_indices("href")
+        .map(|(at, _)| at)
+        .find(|at| starts(*at) && lower[at + "href".len()..].trim_start().starts_with('='))?;
     let value = tag[at + "href".len()..].trim_start().strip_prefix('=')?.trim_start();
     let value = match value.chars().next()? {
         quote @ ('"' | '\'') => value[1..].split(quote).next()?,
@@ -224,7 +226,9 @@ mod tests {
 
     #[test]
     fn nothing_in_a_page_panics() {
-        for text in ["<", "<a", "<a href", "<a href=", "<a href=\"", "<!--", "<é href=ü>", "<a hrefhref='é'>", "%", "%é"] {
+        for text in
+            ["<", "<a", "<a href", "<a href=", "<a href=\"", "<!--", "<é href=ü>", "<a hrefhref='é'>", "%", "%é"]
+        {
             read("text/html", text.as_bytes(), &base()).unwrap();
             percent_decoded(text);
         }

@@ -105,7 +105,9 @@ impl Chosen {
     /// A text that is no digest.
     pub fn digest(&self) -> Result<Option<Digest>, WheelError> {
         let text = self.download_info.archive_info.as_ref().and_then(|a| a.hashes.sha256.as_deref());
-        let wrong = |e| WheelError::Pip { said: format!("its report has a digest of {} that is none: {e}", self.metadata.name) };
+        let wrong = |e| WheelError::Pip {
+            said: format!("its report has a digest of {} that is none: {e}", self.metadata.name),
+        };
         text.map(|hex| Digest::from_hex(hex).map_err(wrong)).transpose()
     }
 }
@@ -116,7 +118,8 @@ impl Chosen {
 /// # Errors
 /// [`WheelError::Requirement`].
 pub fn check_requirement(text: &str) -> Result<(), WheelError> {
-    let wrong = |why: &str| WheelError::Requirement { text: crate::model::url_policy::shown(text), why: why.to_owned() };
+    let wrong =
+        |why: &str| WheelError::Requirement { text: crate::model::url_policy::shown(text), why: why.to_owned() };
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(wrong("it does not start with the name of a project"));
     }
@@ -238,7 +241,8 @@ fn read_report(path: &Path) -> Result<Report, SourceError> {
         return Err(WheelError::Pip { said: format!("its report has {size} bytes, more than {MOST_REPORT}") }.into());
     }
     let text = fs_err::read(path).map_err(|e| io(path, e))?;
-    serde_json::from_slice(&text).map_err(|e| WheelError::Pip { said: format!("its report is not as it must be: {e}") }.into())
+    serde_json::from_slice(&text)
+        .map_err(|e| WheelError::Pip { said: format!("its report is not as it must be: {e}") }.into())
 }
 
 pub(super) fn io(path: &Path, source: std::io::Error) -> SourceError {
@@ -252,7 +256,8 @@ mod tests {
     #[test]
     fn requirements_name_projects_and_nothing_else() {
         let hash = format!("flask==3.0.3 --hash=sha256:{}", "a".repeat(64));
-        for good in ["flask", "flask==3.0.*", "a[b,c]>=1,<2 ; python_version < \"3.12\"", "redis ~= 5.0", hash.as_str()] {
+        for good in ["flask", "flask==3.0.*", "a[b,c]>=1,<2 ; python_version < \"3.12\"", "redis ~= 5.0", hash.as_str()]
+        {
             assert!(check_requirement(good).is_ok(), "{good}");
         }
         for bad in [

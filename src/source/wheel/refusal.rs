@@ -171,7 +171,10 @@ mod tests {
         let text = told(&["foo-1.0-py3-none-any.whl", "foo-2.0.zip"], "foo==2");
         assert!(text.contains("only source (foo-2.0.zip)"), "{text}");
         let text = told(&["foo-1-cp311-cp311-win_amd64.whl", "foo-1.tar.gz"], "foo==1.0");
-        assert!(text.contains("no wheel for Python 3.11 on linux/arm64; there are wheels for cp311-cp311-win_amd64"), "{text}");
+        assert!(
+            text.contains("no wheel for Python 3.11 on linux/arm64; there are wheels for cp311-cp311-win_amd64"),
+            "{text}"
+        );
         let text = told(&["foo-1-py3-none-any.whl"], "foo>=2");
         assert!(text.contains("with wheels that fit there are 1"), "{text}");
     }
