@@ -1,31 +1,81 @@
-//! stub
-#![allow(missing_docs)]
-use super::BuildError;
-use super::step::plan::Plan;
-use crate::model::lock::{Lock, LockedImage};
-use crate::model::profile::{ImageDefs, Inputs, MadeImage, Profile};
-use crate::store::Store;
+//! From a profile and its lock to a plan: which steps make its images, and what each of them reads.
+//!
+//! ```text
+//! essential NAME ARCH ──────────┐
+//! image REF PLATFORM packages ──┤ layers and listings
+//! image REF PLATFORM wheels ────┼──▶ image REF PLATFORM ──▶ image REF
+//! image REF PLATFORM files ─────┘    (manifest)             (index)
+//! ```
+
+mod debian_layer;
+mod image;
+mod manifest;
+mod steps;
+mod wheel_layer;
+
 use std::path::Path;
 use std::sync::Arc;
+
+pub use image::built;
+pub use steps::toolchain;
+
+use super::BuildError;
+use super::layer::write_layer;
+use super::listing::listing;
+use super::step::plan::Plan;
+use super::step::{Output, Outputs, Run};
+use super::tree::Tree;
+use crate::base::digest::Digest;
+use crate::base::report::Task;
+use crate::model::lock::Lock;
+use crate::model::profile::{ImageDefs, Inputs, Profile};
+use crate::store::Store;
+
+/// The name of a layer step's layer.
+const LAYER: &str = "layer";
+/// The name of a layer step's listing: what stands where, so that nobody has to unpack the layer to know.
+const LISTING: &str = "listing";
+
+/// What a plan is made from.
 pub struct Request<'a> {
+    /// The profile.
     pub profile: &'a Profile,
+    /// Its `image.toml` files.
     pub defs: &'a ImageDefs,
+    /// What it needs.
     pub inputs: &'a Inputs,
+    /// Its lock.
     pub lock: &'a Lock,
+    /// The store.
     pub store: &'a Arc<Store>,
+    /// labimg's own program, which makes sandboxes.
     pub program: &'a Path,
+    /// The profile's path as a person types it, for messages.
     pub path: &'a Path,
 }
-pub fn plan(_r: &Request<'_>) -> Result<Plan, BuildError> {
-    Plan::new(vec![])
+
+/// The plan of everything the profile makes; empty when it makes nothing.
+///
+/// # Errors
+/// Steps that do not fit together, and a lock that lacks what the profile names.
+pub fn plan(request: &Request<'_>) -> Result<Plan, BuildError> {
+    let mut actions = steps::actions(request)?;
+    actions.extend(image::actions(request)?);
+    Plan::new(actions)
 }
-pub fn built(
-    _: &crate::model::image::ImageRef,
-    _: &MadeImage,
-    _: &std::collections::BTreeMap<String, super::step::engine::Done>,
-) -> Result<LockedImage, BuildError> {
-    Err(BuildError::Internal("x".into()))
+
+/// Writes a tree as a layer, and what stands in it as a listing.
+fn layer_outputs(tree: &Tree, run: &Run<'_>) -> Result<Outputs, BuildError> {
+    let task = Task::begin(run.reporter, "layer", None);
+    let layer = write_layer(tree, run.epoch, run.store, run.threads, &task)?;
+    let text = listing(tree)?;
+    let digest = run.store.put(&text)?;
+    let listing = Output { digest, size: text.len() as u64, facts: Default::default() };
+    Ok(Outputs::from([(LAYER.to_owned(), layer.output()), (LISTING.to_owned(), listing)]))
 }
-pub fn toolchain(_: &Lock, _: &Arc<Store>) -> Result<super::toolchain::Toolchain, BuildError> {
-    Err(BuildError::Internal("x".into()))
+
+/// Digest and size of a file beside the profile.
+fn local(lock: &Lock, path: &str) -> Result<(Digest, u64), BuildError> {
+    let found = lock.locals.iter().find(|l| l.path == path).map(|l| (l.digest, l.size));
+    found.ok_or_else(|| BuildError::Internal(format!("the lock has no local file `{path}`")))
 }
