@@ -363,7 +363,7 @@ mod tests {
         let lines = ["app 1;d:mid", "mid 1;d:new (>= 2)", "new 2;b:old (<< 2)", "old 1", "tool 1;d:old"];
         assert_eq!(
             closure(&lines, &["app", "tool"]).unwrap_err(),
-            "image x: tool needs old, but new 2 breaks old (<< 2), and new is chosen: app needs mid, and mid needs new (>= 2)"
+            "image x: app needs mid, and mid needs new (>= 2), but new 2 breaks old (<< 2), and old is chosen: tool needs old"
         );
         assert_eq!(
             closure(&["a 1;c:b", "b 1"], &["a", "b"]).unwrap_err(),
