@@ -68,13 +68,18 @@ impl World {
     }
 
     async fn resolve(&self, request: &SuiteRequest) -> Result<Resolved, SourceError> {
-        resolve(&self.net(), &self.store, request).await
+        sendable(resolve(&self.net(), &self.store, request)).await
     }
 
     async fn fails(&self, request: &SuiteRequest) -> (ErrorKind, String, String) {
         let error = self.resolve(request).await.unwrap_err();
         (error.kind(), error.to_string(), error.hint().unwrap_or_default())
     }
+}
+
+/// Whoever resolves may do so in a task of its own.
+fn sendable<T>(future: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+    future
 }
 
 fn net(options: NetOptions) -> Net {
@@ -358,4 +363,20 @@ async fn what_a_suite_has_not_is_named() {
         assert!(said.contains(text), "{said}");
     }
     assert!(world.resolve(&ask("bookworm", "main", "arm64")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_archive_nobody_answers_for_says_who_named_it() {
+    let world = World::new(small).await;
+    let dead = [("debian".to_owned(), vec!["http://127.0.0.1:9/debian".to_owned()])];
+    let options =
+        NetOptions { archive_mirrors: dead.into(), apt_dir: no_apt(world.dir.path()), ..NetOptions::default() };
+    let error = resolve(&net(options), &world.store, &world.request(&["lib"])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(error.to_string().starts_with("can not reach the archive `debian`: "), "{error}");
+    assert!(
+        error.hint().unwrap().contains("--mirror debian=URL, LABIMG_MIRROR or a settings file"),
+        "{:?}",
+        error.hint()
+    );
 }

@@ -67,7 +67,7 @@ fn set(architecture: &str, want: &[&str], essential: bool) -> PackageSet {
 fn apt(dir: &Path, request: &SuiteRequest, set: &PackageSet) -> Option<BTreeSet<String>> {
     let home = dir.join(format!("{}-{}", request.debian, set.architecture));
     for part in ["etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(home.join(part)).unwrap();
+        fs_err::create_dir_all(home.join(part)).unwrap();
     }
     let signed = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]";
     let line = |suite: &String| {
@@ -75,8 +75,8 @@ fn apt(dir: &Path, request: &SuiteRequest, set: &PackageSet) -> Option<BTreeSet<
         Some(format!("deb {signed} {} {suite} main\n", known(archive)?))
     };
     let list: String = request.suites.iter().filter_map(line).collect();
-    std::fs::write(home.join("sources.list"), list).unwrap();
-    std::fs::write(home.join("status"), "").unwrap();
+    fs_err::write(home.join("sources.list"), list).unwrap();
+    fs_err::write(home.join("status"), "").unwrap();
     let run = |args: &[&str]| {
         let mut command = Command::new("apt-get");
         command.env("APT_CONFIG", "/dev/null").arg("-q");

@@ -19,8 +19,8 @@ impl Key {
         let home = tempfile::Builder::new().prefix("k").permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let key = Self { home };
         key.gpg(&["--quick-gen-key", "archive@example.org", "ed25519", "sign", "never"], b"");
-        std::fs::write(key.keyring(), key.gpg(&["--export"], b"")).unwrap();
-        std::fs::write(key.armoured(), key.gpg(&["--armor", "--export"], b"")).unwrap();
+        fs_err::write(key.keyring(), key.gpg(&["--export"], b"")).unwrap();
+        fs_err::write(key.armoured(), key.gpg(&["--armor", "--export"], b"")).unwrap();
         key
     }
 

@@ -205,7 +205,7 @@ impl<'a> Search<'a> {
             .or_else(|| {
                 let mut own = negative(row.conflicts, row.breaks);
                 own.find_map(|(verb, relation)| {
-                    let others = self.all.concerns(&relation).then(|| self.all.fitting(&relation)).unwrap_or_default();
+                    let others = self.all.fitting(&relation);
                     let chosen = others.into_iter().find(|other| *other != id && self.chosen.contains_key(other))?;
                     Some(Clash { owner: id, verb, relation, chosen })
                 })
