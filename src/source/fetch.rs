@@ -159,8 +159,11 @@ fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), SourceError> {
     Ok((wants, there.len()))
 }
 
+/// Something to bring, known by digest and size.
+type Known = ((Digest, u64), Want);
+
 /// The lock's packages with the suites they are from.
-fn packages(lock: &Lock) -> Result<Vec<((Digest, u64), Want)>, SourceError> {
+fn packages(lock: &Lock) -> Result<Vec<Known>, SourceError> {
     let suites: BTreeMap<(&str, &str), Arc<LockedSuite>> =
         lock.suites.iter().map(|s| ((s.debian.as_str(), s.suite.as_str()), Arc::new(s.clone()))).collect();
     let with_suite = |package: &LockedPackage| {

@@ -154,6 +154,8 @@ pub enum DebianError {
         archive: String,
         /// Who says that it is there.
         origin: String,
+        /// What `--mirror` calls it.
+        setting: String,
         /// What happened.
         source: Box<SourceError>,
     },
@@ -220,8 +222,8 @@ impl DebianError {
             Self::Snapshot(_) => "write it as 20261101T000000Z".to_owned(),
             Self::OtherSuite { found, .. } => format!("suites = [\"{found}\"] in [debian.NAME] takes that one"),
             Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
-            Self::Unreachable { archive, origin, .. } => {
-                format!("that is where it should be by {origin}; a mirror can be given: --mirror {archive}=URL")
+            Self::Unreachable { origin, setting, .. } => {
+                format!("that is where {origin} has it; another mirror can be given: --mirror {setting}=URL")
             }
             Self::Virtual { providers, .. } => format!("name one that provides it: {}", providers.join(", ")),
             Self::Vanished { archive, set, .. } => format!(

@@ -313,7 +313,7 @@ impl Entry<'_> {
 }
 
 fn has_control(text: &str) -> bool {
-    text.chars().any(char::is_control)
+    text.bytes().any(|c| c.is_ascii_control())
 }
 
 /// On one line, without tabs.

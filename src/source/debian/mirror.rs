@@ -23,6 +23,8 @@ pub struct Bases {
     pub urls: Vec<Url>,
     /// Who says so, for people.
     pub origin: String,
+    /// What `--mirror` calls them.
+    pub setting: String,
 }
 
 /// Where to ask for an archive. `now` (seconds since 1970) names the snapshot that is taken where nobody knows a mirror.
@@ -38,10 +40,11 @@ pub fn bases(options: &NetOptions, archive: &str, snapshot: Option<&str>, now: u
     }
     let urls = from_apt(&options.apt_dir, archive)?;
     if urls.is_empty() {
-        return snapshot_bases(options, archive, &date::snapshot_name(now));
+        let last_resort = snapshot_bases(options, archive, &date::snapshot_name(now))?;
+        return Ok(Bases { setting: archive.to_owned(), ..last_resort });
     }
     let origin = format!("apt's configuration in {}", options.apt_dir.display());
-    Ok(Bases { archive: archive.to_owned(), urls, origin })
+    Ok(Bases { archive: archive.to_owned(), urls, origin, setting: archive.to_owned() })
 }
 
 /// Where to ask for an archive as it was at a time (`20261101T000000Z`).
@@ -52,8 +55,9 @@ pub fn snapshot_bases(options: &NetOptions, archive: &str, time: &str) -> Result
     if let Some(bases) = said(options, archive, &format!("{archive}-snapshot"), time)? {
         return Ok(bases);
     }
-    let url = base(&format!("{SNAPSHOTS}/{archive}"), time)?;
-    Ok(Bases { archive: archive.to_owned(), urls: vec![url], origin: "the public snapshot archive".to_owned() })
+    let urls = vec![base(&format!("{SNAPSHOTS}/{archive}"), time)?];
+    let (origin, setting) = ("the public snapshot archive".to_owned(), format!("{archive}-snapshot"));
+    Ok(Bases { archive: archive.to_owned(), urls, origin, setting })
 }
 
 /// What a person says about the mirror called `name`.
@@ -61,7 +65,7 @@ fn said(options: &NetOptions, archive: &str, name: &str, below: &str) -> Result<
     let Some(said) = options.archive_mirrors.get(name).filter(|said| !said.is_empty()) else { return Ok(None) };
     let urls = said.iter().map(|url| base(url, below)).collect::<Result<_, _>>()?;
     let origin = format!("--mirror {name}=URL, LABIMG_MIRROR or a settings file");
-    Ok(Some(Bases { archive: archive.to_owned(), urls, origin }))
+    Ok(Some(Bases { archive: archive.to_owned(), urls, origin, setting: name.to_owned() }))
 }
 
 fn base(url: &str, below: &str) -> Result<Url, SourceError> {
@@ -97,8 +101,8 @@ pub async fn ask<T, F: Future<Output = Result<T, SourceError>>>(
     if source.kind() != ErrorKind::Unreachable {
         return Err(source);
     }
-    let (archive, origin) = (bases.archive.clone(), bases.origin.clone());
-    Err(DebianError::Unreachable { archive, origin, source: Box::new(source) }.into())
+    let Bases { archive, origin, setting, .. } = bases.clone();
+    Err(DebianError::Unreachable { archive, origin, setting, source: Box::new(source) }.into())
 }
 
 /// What apt's configuration knows: the URLs whose path ends in the archive's name, each once, in its order.

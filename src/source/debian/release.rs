@@ -64,12 +64,12 @@ pub struct Release {
 /// # Errors
 /// One that is not there, is not signed as it must be, is over, or is another suite's.
 pub async fn fetch_release(net: &Net, store: &Arc<Store>, at: &SuiteAt) -> Result<Release, SourceError> {
+    let judged = judged_at(at)?;
     let path = format!("dists/{}/InRelease", at.suite);
     let get = |url: Url| async move { Ok(get_small(net, &url, None, LIMIT, None).await?.bytes) };
     let (bytes, url) = ask(net, &at.bases, &path, get).await?;
     let at = at.clone();
     blocking(store, move |store| {
-        let judged = judged_at(&at)?;
         let keyring = at.keyring.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_KEYRING));
         let text = verify::verify(&bytes, &url, &keyring, at.snapshot.is_some().then_some(judged))?;
         let digest = store.put(&bytes)?;

@@ -205,7 +205,7 @@ impl<'a> Search<'a> {
             .or_else(|| {
                 let mut own = negative(row.conflicts, row.breaks);
                 own.find_map(|(verb, relation)| {
-                    let others = self.all.concerns(&relation).then(|| self.all.fitting(&relation)).unwrap_or_default();
+                    let others = self.all.fitting(&relation);
                     let chosen = others.into_iter().find(|other| *other != id && self.chosen.contains_key(other))?;
                     Some(Clash { owner: id, verb, relation, chosen })
                 })
@@ -363,7 +363,7 @@ mod tests {
         let lines = ["app 1;d:mid", "mid 1;d:new (>= 2)", "new 2;b:old (<< 2)", "old 1", "tool 1;d:old"];
         assert_eq!(
             closure(&lines, &["app", "tool"]).unwrap_err(),
-            "image x: tool needs old, but new 2 breaks old (<< 2), and new is chosen: app needs mid, and mid needs new (>= 2)"
+            "image x: app needs mid, and mid needs new (>= 2), but new 2 breaks old (<< 2), and old is chosen: tool needs old"
         );
         assert_eq!(
             closure(&["a 1;c:b", "b 1"], &["a", "b"]).unwrap_err(),

@@ -33,7 +33,8 @@ pub fn verify(signed: &[u8], url: &str, keyring: &Path, at: Option<u64>) -> Resu
         return Err(DebianError::NoKeyring { path: keyring.to_owned(), url: url.to_owned() }.into());
     }
     let dir = tempfile::Builder::new().prefix("labimg-verify-").tempdir();
-    let dir = dir.map_err(|source| SourceError::Io { path: std::env::temp_dir(), source })?;
+    let dir =
+        dir.map_err(|e| SourceError::Setting { what: "folder for temporary files".to_owned(), why: e.to_string() })?;
     let keyring = plain_keyring(keyring, dir.path())?;
     match gpgv(signed, url, &keyring, dir.path(), at)? {
         Some(text) => Ok(text),
