@@ -43,6 +43,9 @@ pub struct EngineOptions<'a> {
     pub memory_mib: u64,
     /// The directory that steps get their scratch directories in; made when it is not there.
     pub scratch_root: &'a Path,
+    /// The same for steps that are built again; `None` for a directory below that. On another kind of file system directories
+    /// list their files in another order, and a step that lets it shape its output is found.
+    pub again_root: Option<&'a Path>,
     /// Whether a failed step's scratch directory stays.
     pub keep_failed: bool,
     /// Whether steps are built that need not be.
@@ -287,7 +290,8 @@ fn work(job: &Job<'_>, options: &EngineOptions<'_>) -> Result<Done, BuildError> 
     remember(options, &job.name, key, &job.document)?;
     if options.rebuild == Rebuild::AndCompare {
         let other = if threads > 1 { 1 } else { 2 };
-        let again = run(job, options, &options.scratch_root.join("built-again"), other)?;
+        let below = options.scratch_root.join("built-again");
+        let again = run(job, options, options.again_root.unwrap_or(&below), other)?;
         let what = differences(options.store, &made.outputs, &again)?;
         if !what.is_empty() {
             return Err(BuildError::NotReproducible { step: job.name.clone(), what });
