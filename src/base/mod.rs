@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod base64;
 pub mod codec;
 pub mod digest;
+pub mod dirs;
 pub mod exe;
 pub mod flock;
 pub mod report;

@@ -10,6 +10,7 @@
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
 //!   roots/.<lab>.lock       flock: one writer of a root at a time
 //!   roots/<lab>/root.json   every digest the lab keeps from the garbage collector
+//!   scratch/                what failed and interrupted build steps left, for people to look into
 //!   tmp/                    downloads under way; <hex>.part or url-<hex>.part, each with a flock
 //! ```
 //!
@@ -167,6 +168,6 @@ fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
 /// Names that two commands making one store at the same moment leave there.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    matches!(&*name, "blobs" | "realisations" | "roots" | "toolchains" | "tmp" | "lock" | "format")
+    matches!(&*name, "blobs" | "realisations" | "roots" | "scratch" | "toolchains" | "tmp" | "lock" | "format")
         || name.starts_with(".format.")
 }

@@ -173,3 +173,25 @@ fn a_sandbox_ends_with_labimg_and_leaves_no_mounts() {
     assert_eq!(mounts(), before);
     assert_eq!(std::fs::read_dir(sandbox.spec.scratch.join("root")).unwrap().count(), 0);
 }
+
+/// Runs the helper in a user namespace of its own, where `setting` was written to the namespace's limit.
+fn in_a_container(sandbox: &Box, setting: &str) -> String {
+    let status = sandbox.spec.scratch.join("status.json");
+    std::fs::write(&status, "").unwrap();
+    let script = "echo \"$1\" >/proc/sys/user/max_user_namespaces && exec \"$2\" sandbox-init \"$3\" \"$4\"";
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--user", "--map-root-user", "/bin/sh", "-c", script, "x", setting]).arg(helper());
+    command.arg(sandbox.spec.scratch.join("sandbox.json")).arg(std::process::id().to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    std::fs::read_to_string(status).unwrap()
+}
+
+#[test]
+fn a_container_is_no_obstacle_and_a_refusal_names_the_setting() {
+    let mut sandbox = Box::new();
+    sandbox.says("true");
+    assert_eq!(in_a_container(&sandbox, "99"), "{\"code\":0}");
+    let refused = in_a_container(&sandbox, "0");
+    assert!(refused.contains("does not let us make a user namespace"), "{refused}");
+    assert!(refused.contains("sysctl user.max_user_namespaces=15000"), "{refused}");
+}
