@@ -14,7 +14,7 @@ use labimg::build::step::{Action, Cost, Input, tree_tar};
 use labimg::build::toolchain::Toolchain;
 use labimg::store::{Access, Store};
 
-use crate::support::{TREE, helper};
+use crate::support::{helper, tree};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -26,9 +26,8 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&dir.path().join("store"), Access::Shared).unwrap());
-        // A copy would do; links to the directories of a tree that is there are quicker.
         let toolchain = Toolchain::new(&[], |root, _| {
-            let copied = std::process::Command::new("cp").arg("-a").arg(TREE.path().join(".")).arg(root).status();
+            let copied = std::process::Command::new("cp").arg("-a").arg(tree().path().join(".")).arg(root).status();
             assert!(copied.unwrap().success());
             Ok(())
         });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, Weak};
 
 use labimg::build::sandbox::{Ended, Spec, Stop, run};
 
@@ -14,12 +14,17 @@ const PROGRAMS: [&str; 25] = [
     "uname", "stat", "find", "sort", "chmod", "mkfifo", "wc", "mount", "umount",
 ];
 
-/// The tree, made once for all tests of this process.
-pub static TREE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
-    make_tree(dir.path());
-    dir
-});
+/// The tree that tests share while any of them runs; the last one removes it.
+pub fn tree() -> Arc<tempfile::TempDir> {
+    static SHARED: Mutex<Weak<tempfile::TempDir>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap();
+    shared.upgrade().unwrap_or_else(|| {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        make_tree(dir.path());
+        *shared = Arc::downgrade(&dir);
+        dir
+    })
+}
 
 /// labimg, which is its own helper.
 pub fn helper() -> PathBuf {
@@ -30,11 +35,13 @@ pub fn helper() -> PathBuf {
 pub struct Box {
     pub dir: tempfile::TempDir,
     pub spec: Spec,
+    _tree: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Box {
     pub fn new() -> Self {
-        Self::over(TREE.path())
+        let tree = tree();
+        Self { _tree: Some(tree.clone()), ..Self::over(tree.path()) }
     }
 
     pub fn over(tree: &Path) -> Self {
@@ -49,7 +56,7 @@ impl Box {
             cores: 3,
         };
         std::fs::create_dir(&spec.scratch).unwrap();
-        Self { dir, spec }
+        Self { dir, spec, _tree: None }
     }
 
     /// Runs a script to its end, whatever that is.

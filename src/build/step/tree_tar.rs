@@ -195,6 +195,9 @@ mod tests {
         };
         let first = pack(&store, &make("one", false), 7).unwrap();
         assert_eq!(first, pack(&store, &make("two", true), 7).unwrap());
+        // Other bytes for the same files need another version of the builder.
+        let golden = "sha256:b18c4283e63036c40c1a1579b1b0105b326a24340ecd133d63afadc96889cec8";
+        assert_eq!(first.digest.to_string(), golden);
         let to = dir.path().join("out");
         unpack(&store, &first, &to, 7).unwrap();
         assert_eq!(pack(&store, &to, 7).unwrap(), first);
