@@ -5,6 +5,7 @@ pub mod base64;
 pub mod calendar;
 pub mod codec;
 pub mod digest;
+pub mod dirs;
 pub mod exe;
 pub mod flock;
 pub mod gzip;

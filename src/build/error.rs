@@ -87,12 +87,16 @@ pub enum BuildError {
 
 /// Lines of a program's output that a message shows.
 const SHOWN: usize = 30;
+/// Characters of each.
+const SHOWN_CHARS: usize = 300;
 
 fn tail(output: &str) -> String {
     let all: Vec<&str> = output.trim_end().lines().collect();
     let shown = all.get(all.len().saturating_sub(SHOWN)..).unwrap_or_default();
     let cut = if shown.len() < all.len() { "\n  | …" } else { "" };
-    format!("{cut}{}", shown.iter().map(|l| format!("\n  | {l}")).collect::<String>())
+    // What moves a terminal's cursor is not for people.
+    let plain = |l: &&str| l.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect::<String>();
+    format!("{cut}{}", shown.iter().map(|l| format!("\n  | {}", plain(l))).collect::<String>())
 }
 
 fn lines(what: &[String]) -> String {

@@ -59,7 +59,7 @@ pub(super) fn make(
             epoch: lock.epoch,
             cores: ctx.means.cores,
             memory_mib: ctx.means.memory,
-            scratch_root: &store.scratch_dir(),
+            scratch_root: &store.scratch_root(),
             keep_failed: true,
             rebuild: if check { Rebuild::AndCompare } else { Rebuild::No },
             reporter: ctx.reporter.as_ref(),

@@ -36,7 +36,7 @@ pub async fn exec(ctx: &Ctx, path: &Path, request: &Exec, ready: impl FnOnce()) 
     fill(ctx, &store, &disk, &lock).await?;
     let tree = made::toolchain(&lock, &store)?.tree(&store, ctx.reporter.as_ref())?;
     let argv = request.command.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    let dir = store.scratch_dir();
+    let dir = store.scratch_root();
     fs_err::create_dir_all(&dir)?;
     let own = tempfile::Builder::new().prefix("exec-").tempdir_in(&dir)?;
     let spec = match &request.scratch {

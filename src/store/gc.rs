@@ -2,7 +2,8 @@
 //!
 //! A realisation keeps nothing, so what no root names goes, outputs of steps too; the realisation goes with the first of its
 //! outputs (and when it can not be read), and is made again by the next build that needs it. What a lab's steps were last
-//! built from goes with the lab's root. Toolchain trees go when nobody used them for the grace period.
+//! built from goes with the lab's root. Toolchain trees go when nobody used them for the grace period,
+//! scratch directories of steps that failed or were interrupted when they are as old.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub struct Collected {
     pub realisations: usize,
     /// Toolchain trees that nobody used.
     pub toolchains: usize,
-    /// Scratch directories that failed steps left.
+    /// Scratch directories of steps that failed or were interrupted.
     pub scratch: usize,
 }
 

@@ -12,6 +12,7 @@
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
 //!   roots/.<lab>.lock       flock: one writer of a root at a time
 //!   roots/<lab>/root.json   every digest the lab keeps from the garbage collector
+//!   scratch/                what failed and interrupted build steps left, for people to look into
 //!   tmp/                    downloads under way; <hex>.part or url-<hex>.part, each with a flock
 //! ```
 //!

@@ -8,12 +8,14 @@
 //!
 //! No root keeps a tree: the garbage collector removes those that nobody has used for the grace period.
 
+use std::fs::Metadata;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{Store, StoreError};
 use crate::base::digest::Digest;
+use crate::base::dirs;
 
 /// A toolchain's place in the store.
 #[derive(Debug, Clone)]
@@ -42,28 +44,22 @@ impl Store {
         self.root.join("toolchains")
     }
 
-    /// Where build steps get their scratch directories; those of failed steps stay here for people to look into.
-    pub fn scratch_dir(&self) -> PathBuf {
+    /// Where build steps get their scratch directories: those of failed and interrupted steps stay until the garbage collector
+    /// finds them old enough.
+    pub fn scratch_root(&self) -> PathBuf {
         self.root.join("scratch")
     }
 
-    /// Removes what failed steps left before `before`; says how many.
+    /// Removes scratch directories last written before `before`; says how many.
     pub(super) fn collect_scratch(&self, before: SystemTime, dry_run: bool) -> Result<usize, StoreError> {
-        let dir = self.scratch_dir();
-        let failed = |e| StoreError::io(&dir, "read", e);
-        let listed = match fs_err::read_dir(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-            other => other.map_err(failed)?,
-        };
         let mut removed = 0;
-        for entry in listed {
-            let path = entry.map_err(failed)?.path();
-            if fs_err::symlink_metadata(&path).and_then(|m| m.modified()).is_ok_and(|t| t > before) {
+        for (path, meta) in directories(&self.scratch_root())? {
+            if meta.modified().is_ok_and(|t| t > before) {
                 continue;
             }
             removed += 1;
             if !dry_run {
-                fs_err::remove_dir_all(&path).map_err(|e| StoreError::io(&path, "remove", e))?;
+                dirs::remove(&path).map_err(|e| StoreError::io(&path, "remove", e))?;
             }
         }
         Ok(removed)
@@ -71,30 +67,40 @@ impl Store {
 
     /// Removes toolchains that were last used, and unfinished ones last written, before `before`; says how many.
     pub(super) fn collect_toolchains(&self, before: SystemTime, dry_run: bool) -> Result<usize, StoreError> {
-        let dir = self.toolchains_dir();
-        let failed = |e| StoreError::io(&dir, "read", e);
-        let listed = match fs_err::read_dir(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-            other => other.map_err(failed)?,
-        };
         let mut removed = 0;
-        for entry in listed {
-            let entry = entry.map_err(failed)?;
-            let path = entry.path();
+        for (path, meta) in directories(&self.toolchains_dir())? {
             let mark = path.join("complete");
-            let used = fs_err::metadata(&mark).or_else(|_| entry.metadata()).and_then(|m| m.modified());
-            if !entry.file_type().is_ok_and(|t| t.is_dir()) || used.is_ok_and(|t| t > before) {
+            let used = fs_err::metadata(&mark).unwrap_or(meta).modified();
+            if used.is_ok_and(|t| t > before) {
                 continue;
             }
             removed += 1;
             if !dry_run {
                 // The mark first: half a tree must never look whole.
                 super::realisation::remove(&mark)?;
-                fs_err::remove_dir_all(&path).map_err(|e| StoreError::io(&path, "remove", e))?;
-                let name = entry.file_name();
-                super::realisation::remove(&dir.join(format!(".{}.lock", name.to_string_lossy())))?;
+                dirs::remove(&path).map_err(|e| StoreError::io(&path, "remove", e))?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                super::realisation::remove(&path.with_file_name(format!(".{name}.lock")))?;
             }
         }
         Ok(removed)
     }
+}
+
+/// The directories in `dir`; none when it is not there.
+fn directories(dir: &Path) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
+    let failed = |e| StoreError::io(dir, "read", e);
+    let listed = match fs_err::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in listed {
+        let entry = entry.map_err(failed)?;
+        let meta = entry.metadata().map_err(failed)?;
+        if meta.is_dir() {
+            found.push((entry.path(), meta));
+        }
+    }
+    Ok(found)
 }

@@ -12,8 +12,9 @@ use std::sync::{Arc, mpsc};
 use super::compare::compare;
 use super::key::KeyDocument;
 use super::plan::Plan;
-use super::{Action, Cost, Input, Output, Outputs, Run, tree_tar};
+use super::{Action, Cost, Input, Output, Outputs, Run};
 use crate::base::digest::Digest;
+use crate::base::dirs;
 use crate::base::report::{Reporter, Task};
 use crate::build::BuildError;
 use crate::store::realisation::{LastBuild, Realisation};
@@ -43,6 +44,9 @@ pub struct EngineOptions<'a> {
     pub memory_mib: u64,
     /// The directory that steps get their scratch directories in; made when it is not there.
     pub scratch_root: &'a Path,
+    /// The same for steps that are built again; `None` for a directory below that. On another kind of file system directories
+    /// list their files in another order, and a step that lets it shape its output is found.
+    pub again_root: Option<&'a Path>,
     /// Whether a failed step's scratch directory stays.
     pub keep_failed: bool,
     /// Whether steps are built that need not be.
@@ -287,13 +291,24 @@ fn work(job: &Job<'_>, options: &EngineOptions<'_>) -> Result<Done, BuildError> 
     remember(options, &job.name, key, &job.document)?;
     if options.rebuild == Rebuild::AndCompare {
         let other = if threads > 1 { 1 } else { 2 };
-        let again = run(job, options, &options.scratch_root.join("built-again"), other)?;
+        let below = options.scratch_root.join("built-again");
+        let again = run(job, options, options.again_root.unwrap_or(&below), other).map_err(second)?;
         let what = differences(options.store, &made.outputs, &again)?;
         if !what.is_empty() {
             return Err(BuildError::NotReproducible { step: job.name.clone(), what });
         }
     }
     Ok(Done { outputs: made.outputs, built: true, key })
+}
+
+/// A step that failed the second time only.
+fn second(error: BuildError) -> BuildError {
+    match error {
+        BuildError::StepFailed { step, source, scratch, hint } => {
+            BuildError::StepFailed { step: format!("{step}, built again,"), source, scratch, hint }
+        }
+        other => other,
+    }
 }
 
 /// Runs a step in a scratch directory of its own.
@@ -314,9 +329,7 @@ fn run(job: &Job<'_>, options: &EngineOptions<'_>, root: &Path, threads: usize) 
     };
     match job.action.run(&run).and_then(|made| checked(options.store, made)) {
         Ok(made) => {
-            // What a step took away from itself it took away from us: removing must not fail for that.
-            let _ = tree_tar::make_removable(scratch.path());
-            scratch.close().map_err(|e| BuildError::io(root, "remove a directory in", e))?;
+            dirs::remove(&scratch.keep()).map_err(|e| BuildError::io(root, "remove a directory in", e))?;
             Ok(made)
         }
         Err(source) => Err(failed(job, options, scratch, source)),
@@ -332,7 +345,12 @@ fn checked(store: &Store, made: Outputs) -> Result<Outputs, BuildError> {
 }
 
 fn failed(job: &Job<'_>, options: &EngineOptions<'_>, scratch: tempfile::TempDir, source: BuildError) -> BuildError {
-    let kept: Option<PathBuf> = options.keep_failed.then(|| scratch.keep());
+    let dir = scratch.keep();
+    if !options.keep_failed {
+        // The failure is what must be told.
+        let _ = dirs::remove(&dir);
+    }
+    let kept: Option<PathBuf> = options.keep_failed.then_some(dir);
     let hint = kept.as_deref().map(|dir| match job.action.look_inside(dir) {
         Some(command) => format!("what it left is in `{}`; look into it with: {command}", dir.display()),
         None => format!("what it left is in `{}`", dir.display()),

@@ -104,6 +104,9 @@ mod tests {
             r#"{{"builder":"run/1","epoch":7,"inputs":{{"app.py":"{app}"}},"params":{{"a":{{"y":true,"z":null}},"b":[1,"x"]}}}}"#
         );
         assert_eq!(text, want);
+        // As `printf %s '{…}' | sha256sum` has it: stores of other machines know the step by this.
+        let golden = "sha256:4d1351cfd15473e74b5944ff37b8d1cbc808d6a86ec1a505054f1d6279bb94e3";
+        assert_eq!(document().key().to_string(), golden);
         assert_eq!(KeyDocument::from_value(&serde_json::from_str(&text).unwrap()), Some(document()));
     }
 

@@ -115,6 +115,7 @@ impl Bench {
             cores,
             memory_mib,
             scratch_root,
+            again_root: None,
             keep_failed: true,
             rebuild,
             reporter,
