@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod error;
 pub mod export;
+pub mod image;
 pub mod layer;
 pub mod listing;
 pub mod step;
