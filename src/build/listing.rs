@@ -272,7 +272,9 @@ fn runs(path: &GuestPath, entry: &Entry, content: &Content) -> Result<Runs, Buil
         Program::Script => {
             let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
             Runs::Script(
-                String::from_utf8_lossy(line.get(2..256.min(line.len())).unwrap_or_default()).trim().to_owned(),
+                String::from_utf8_lossy(line.get(2..256.min(line.len())).unwrap_or_default())
+                    .trim_matches([' ', '\t'])
+                    .to_owned(),
             )
         }
         Program::Other(what) => Runs::Other(what.to_owned()),

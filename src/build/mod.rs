@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod debian;
 pub mod error;
 pub mod export;
+pub mod image;
 pub mod layer;
 pub mod listing;
 pub mod made;

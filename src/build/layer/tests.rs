@@ -59,7 +59,7 @@ fn a_layer_is_the_same_with_any_number_of_threads() {
     ];
     assert_eq!(found, expected.map(|(p, t, m, u)| (p.to_owned(), t, m, u)));
     assert_eq!(layer.diff_id.hex(), "b69f8ed5466adbf81c200b8dafd23d4b443b5c0c6b071b336caf6b66a8c0e318");
-    assert_eq!(layer.digest.hex(), "GOLDEN2");
+    assert_eq!(layer.digest.hex(), "f371d3e23786a45cca5973ecf62ce089e390151d177dfafd34d6e20d7571e682");
 }
 
 #[test]

@@ -5,12 +5,12 @@
 
 mod inputs;
 mod inputs_made;
-mod load;
+pub(in crate::model) mod load;
 mod made;
 mod merge;
 mod paths;
 mod types;
-mod validate;
+pub(in crate::model) mod validate;
 mod validate_deploy;
 mod validate_made;
 
