@@ -30,7 +30,9 @@ impl<R: Read> Archive<R> {
     /// Other first bytes, and those of the reader.
     pub fn new(mut inner: R) -> io::Result<Self> {
         let mut magic = [0; 8];
-        inner.read_exact(&mut magic).map_err(|e| if is_eof(&e) { bad("it is no Debian package (too short)") } else { e })?;
+        inner
+            .read_exact(&mut magic)
+            .map_err(|e| if is_eof(&e) { bad("it is no Debian package (too short)") } else { e })?;
         if &magic != MAGIC {
             return Err(bad("it is no Debian package (no ar archive)"));
         }
@@ -82,7 +84,8 @@ fn bad(why: &str) -> io::Error {
 
 /// Name (16 bytes), time, owner, group, mode, size (10 decimal digits at 48), and two closing bytes.
 fn parse(header: &[u8]) -> Option<Member> {
-    let field = |from: usize, to: usize| std::str::from_utf8(header.get(from..to)?).ok().map(|t| t.trim_end_matches(' '));
+    let field =
+        |from: usize, to: usize| std::str::from_utf8(header.get(from..to)?).ok().map(|t| t.trim_end_matches(' '));
     if header.len() != HEADER || !header.ends_with(b"`\n") {
         return None;
     }

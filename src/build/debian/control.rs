@@ -37,7 +37,9 @@ impl Control {
                 continue;
             }
             if !kind.is_file() || control.files.len() >= MAX_FILES || entry.size() > MAX_TOTAL {
-                return Err(bad(format!("its control archive has `{name}`, which is no small file, or too many files")));
+                return Err(bad(format!(
+                    "its control archive has `{name}`, which is no small file, or too many files"
+                )));
             }
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
@@ -65,8 +67,7 @@ impl Control {
     /// # Errors
     /// The first difference, told for people.
     pub fn check(&self, expect: &LockedPackage) -> Result<(), String> {
-        let wanted =
-            [("Package", &expect.name), ("Version", &expect.version), ("Architecture", &expect.architecture)];
+        let wanted = [("Package", &expect.name), ("Version", &expect.version), ("Architecture", &expect.architecture)];
         for (field, want) in wanted {
             let has = self.stanza.text(field);
             if has != want {

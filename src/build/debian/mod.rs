@@ -3,7 +3,11 @@
 
 pub mod ar;
 pub mod control;
+pub mod dpkg;
+pub mod merge;
 pub mod spool;
 pub mod stanza;
 pub mod unpack;
 pub mod unpack_all;
+pub mod version;
+pub mod write_tree;

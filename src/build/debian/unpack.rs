@@ -237,7 +237,9 @@ fn record(path: GuestPath, entry: Entry, unpacked: &mut Unpacked) -> Result<(), 
     while let Some(dir) = above.filter(|d| !d.is_root()) {
         match unpacked.entries.get(&dir).map(|e| &e.kind) {
             None | Some(Kind::Dir) => {}
-            Some(Kind::Symlink(to)) => return Err(refuse(format!("would be unpacked through the link `{dir}` to `{to}`"))),
+            Some(Kind::Symlink(to)) => {
+                return Err(refuse(format!("would be unpacked through the link `{dir}` to `{to}`")));
+            }
             Some(_) => return Err(refuse(format!("is under `{dir}`, which is a file"))),
         }
         above = dir.parent();
@@ -255,7 +257,8 @@ fn record(path: GuestPath, entry: Entry, unpacked: &mut Unpacked) -> Result<(), 
 /// A member's path: relative, UTF-8, without `..`.
 fn path_of(bytes: &[u8]) -> Result<GuestPath, DataError> {
     let lossy = || String::from_utf8_lossy(bytes).escape_debug().to_string();
-    let text = std::str::from_utf8(bytes).map_err(|_| DataError::Entry(lossy(), "is a name that is not UTF-8".into()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| DataError::Entry(lossy(), "is a name that is not UTF-8".into()))?;
     if text.starts_with('/') {
         return Err(DataError::Entry(lossy(), "is an absolute path".into()));
     }
