@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::inside;
 use super::unpack::Unpacked;
 use super::version::satisfies;
 use crate::build::BuildError;
@@ -13,8 +14,6 @@ use crate::model::guest_path::GuestPath;
 const ALIASES: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32"];
 /// The aliases every system has; the others come where a package needs them.
 const ALWAYS: [&str; 3] = ["bin", "sbin", "lib"];
-/// Linux's limit of links on one path (`MAXSYMLINKS`, linux/namei.h).
-const MAX_LINKS: usize = 40;
 
 /// A diversion (dpkg-divert(1)): another package's `path` goes to `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,28 +112,16 @@ impl Merge<'_> {
     fn place(&self, path: &GuestPath, package: &str, is_dir: bool) -> Result<GuestPath, BuildError> {
         let diverted = self.diversions.iter().find(|d| d.path == *path && d.by != package).map(|d| &d.to);
         let path = diverted.unwrap_or(path);
-        let why = |why: &str| BuildError::bad(format!("package {package}"), format!("`{path}` {why}"));
-        let mut todo: Vec<String> = path.as_str().split('/').rev().map(str::to_owned).collect();
-        let (mut done, mut followed) = (GuestPath::root(), 0);
-        while let Some(part) = todo.pop() {
-            match part.as_str() {
-                "" | "." => continue,
-                ".." => done = done.parent().ok_or_else(|| why("is under a link that leads out of the tree"))?,
-                _ => done = done.join(&part)?,
-            }
-            let Some(target) = self.links.get(&done).filter(|_| !todo.is_empty() || is_dir) else { continue };
-            followed += 1;
-            if followed > MAX_LINKS {
-                return Err(why("is under links that lead in a circle"));
-            }
-            todo.extend(target.split('/').rev().map(str::to_owned));
-            done = if target.starts_with('/') { GuestPath::root() } else { done.parent().unwrap_or_default() };
-        }
-        Ok(done)
+        inside::resolve(|at| self.links.get(at).map(String::as_str), path, is_dir)
+            .map_err(|why| BuildError::bad(format!("package {package}"), format!("`{path}` {why}")))
     }
 
     /// Puts an entry, or settles whose it is.
     fn put(&mut self, at: usize, path: GuestPath, entry: Entry) -> Result<(), BuildError> {
+        let above = path.parent().and_then(|dir| self.out.tree.get(&dir));
+        if let Some(file) = above.filter(|e| !matches!(e.kind, Kind::Dir)) {
+            return Err(clash(path.parent().unwrap_or_default(), file, &entry));
+        }
         let Some(old) = self.out.tree.get(&path) else {
             self.owners.insert(path.clone(), at);
             self.out.tree.put(path, entry);
@@ -153,6 +140,9 @@ impl Merge<'_> {
             return Ok(());
         }
         let (Some(first), Some(second)) = (self.packages.get(owner), self.packages.get(at)) else { return Ok(()) };
+        if matches!(old.kind, Kind::Dir) || matches!(entry.kind, Kind::Dir) {
+            return Err(clash(path, old, &entry));
+        }
         if replaces(second, first) {
             self.out.lost.entry(owner).or_default().insert(path.clone());
             self.owners.insert(path.clone(), at);
