@@ -1,0 +1,259 @@
+//! What a maintainer script does on a fresh installation, as far as reading can tell: what surely has no effect here is struck
+//! out; literal alternatives are taken; what remains needs a written rule.
+
+use super::alternatives::{self, Alternative};
+
+/// What is left of a script.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Alternatives it installs.
+    pub alternatives: Vec<Alternative>,
+    /// Lines whose effect is not known.
+    pub rest: Vec<String>,
+}
+
+/// Commands whose effect is nothing in a tree that nobody runs yet: services, debconf questions, caches that are made anew.
+const NOTHING: [&str; 34] = [
+    ":",
+    "true",
+    "exit",
+    "set",
+    "echo",
+    "printf",
+    "return",
+    "shift",
+    "break",
+    "continue",
+    "umask",
+    "unset",
+    "local",
+    "export",
+    "dpkg-maintscript-helper",
+    "deb-systemd-helper",
+    "deb-systemd-invoke",
+    "systemctl",
+    "invoke-rc.d",
+    "update-rc.d",
+    "ldconfig",
+    "update-initramfs",
+    "update-menus",
+    "py3compile",
+    "py3clean",
+    "dpkg-trigger",
+    "db_version",
+    "db_stop",
+    "db_purge",
+    "db_capb",
+    "db_go",
+    "db_input",
+    "systemd-tmpfiles",
+    "update-desktop-database",
+];
+
+/// Reads a script; one that is no shell script is left as it is.
+pub fn read(script: &str) -> Read {
+    let mut read = Read::default();
+    let first = script.lines().next().unwrap_or_default();
+    if !first.starts_with("#!") || !(first.contains("sh")) {
+        read.rest.extend(script.lines().next().map(str::to_owned));
+        return read;
+    }
+    let mut skip: Option<usize> = None;
+    let mut depth = 0usize;
+    for line in logical(&without_fragments(script)) {
+        let line = line.trim();
+        let opens = line.starts_with("if ");
+        depth += usize::from(opens);
+        let closes = line == "fi" || line.ends_with("; fi") || line.starts_with("fi ") || line.starts_with("fi;");
+        if skip.is_none() && opens && only_on_upgrade(line) {
+            skip = Some(depth);
+        }
+        // The other branch of a condition that is false does run.
+        if skip == Some(depth) && (line == "else" || line.starts_with("elif ")) {
+            skip = None;
+        } else if skip.is_none() {
+            statement(line, &mut read);
+        }
+        if closes {
+            if skip == Some(depth) {
+                skip = None;
+            }
+            depth = depth.saturating_sub(1);
+        }
+    }
+    read
+}
+
+/// The script without what debhelper added and without comments.
+///
+/// debhelper's fragments start services, compile byte-code, tell caches: nothing that a tree needs. Users they make are in
+/// sysusers.d files, which are read; what they move are conffiles of older versions.
+fn without_fragments(script: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for line in script.lines() {
+        let comment = line.trim_start().strip_prefix('#').map(str::trim_start);
+        match comment {
+            Some(c) if c.starts_with("Automatically added by dh_") => inside = true,
+            Some(c) if c.starts_with("End automatically added section") => inside = false,
+            None if !inside => {
+                out.push_str(line);
+                out.push('\n');
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Lines with continued ones joined: `\` at the end, or `&&`, `||` that expect more.
+fn logical(script: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in script.lines() {
+        let trimmed = line.trim();
+        let text = trimmed.strip_suffix('\\').unwrap_or(trimmed);
+        match lines.last_mut().filter(|_| open) {
+            Some(last) => {
+                last.push(' ');
+                last.push_str(text);
+            }
+            None => lines.push(text.to_owned()),
+        }
+        open = trimmed.ends_with(['\\']) || trimmed.ends_with("&&") || trimmed.ends_with("||");
+    }
+    lines
+}
+
+/// Whether a condition can not hold when a package is installed for the first time: `$2` is empty, `$1` is not `upgrade`.
+fn only_on_upgrade(condition: &str) -> bool {
+    let upgrade = [
+        "-n \"$2\"",
+        "! -z \"$2\"",
+        "-n \"${2",
+        "lt-nl",
+        "le-nl",
+        "x$2\" != \"x",
+        "\"$1\" = \"upgrade\"",
+        "\"$1\" = upgrade",
+        "\"$1\" = 'upgrade'",
+        "\"$1\" = \"triggered\"",
+        "\"$1\" = triggered",
+        "\"$1\" = abort-upgrade",
+        "-d /run/systemd/system",
+        "-x /usr/sbin/update-initramfs",
+    ];
+    let other = condition.contains("||") || condition.contains(" -o ") || condition.contains("! [");
+    !other && upgrade.iter().any(|u| condition.contains(u))
+}
+
+/// Strikes a line out, takes its alternative, or keeps it.
+fn statement(line: &str, read: &mut Read) {
+    let mut line = line;
+    for word in ["then ", "else ", "do ", "! "] {
+        line = line.strip_prefix(word).unwrap_or(line).trim();
+    }
+    if line.is_empty() || structure(line) || harmless(line) {
+        return;
+    }
+    if line.starts_with("update-alternatives ") {
+        match alternatives::parse(line) {
+            Some(one) => return read.alternatives.push(one),
+            None if line.contains("--install") => {}
+            None if !substitutes(line) => return,
+            None => {}
+        }
+    }
+    read.rest.push(line.to_owned());
+}
+
+/// Lines that only give shape: patterns, ends, conditions that look and change nothing.
+fn structure(line: &str) -> bool {
+    let shape = ["then", "else", "fi", "fi;", "esac", ";;", "do", "done", "{", "}", "};"];
+    if shape.contains(&line) || line.ends_with("() {") || line.ends_with("()") {
+        return true;
+    }
+    if line.starts_with("case ") && line.ends_with(" in") {
+        return !substitutes(line);
+    }
+    let pattern = line.trim_start_matches('(').strip_suffix(')');
+    let name = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_alphanumeric() || "-_|*\"' /.".contains(c));
+    if pattern.is_some_and(name) {
+        return true;
+    }
+    // `pattern) ;;` and `pattern) command ;;`
+    if let Some((p, rest)) = line.split_once(')').filter(|(p, _)| name(p.trim_start_matches('('))) {
+        let rest = rest.trim().trim_end_matches(";;").trim();
+        return !p.contains(' ') && (rest.is_empty() || harmless(rest));
+    }
+    let condition = line.strip_prefix("if ").or_else(|| line.strip_prefix("elif "));
+    condition.is_some_and(looks_only)
+}
+
+/// Whether a condition only looks.
+fn looks_only(condition: &str) -> bool {
+    let text = condition.trim_end().trim_end_matches("then").trim_end().trim_end_matches(';');
+    let tests = ["[", "test", "dpkg --compare-versions", "which", "command -v", "!", "true", "getent", "pidof"];
+    let parts = text.split("&&").flat_map(|p| p.split("||"));
+    !substitutes(text)
+        && !writes(text)
+        && parts.map(str::trim).all(|p| {
+            let p = p.trim_start_matches("! ").trim_start();
+            tests.iter().any(|t| p == *t || p.strip_prefix(t).is_some_and(|r| r.starts_with(' ')))
+        })
+}
+
+/// Whether a command has no effect here, alone and with what follows it.
+fn harmless(line: &str) -> bool {
+    if writes(line) || substitutes(line) {
+        return false;
+    }
+    let parts = line.split("||").flat_map(|p| p.split("&&")).flat_map(|p| p.split(';'));
+    parts.map(str::trim).filter(|p| !p.is_empty()).all(|p| {
+        let first = p.split_whitespace().next().unwrap_or_default();
+        let conf = p.starts_with(". /usr/share/debconf/confmodule");
+        let plain =
+            first.split_once('=').is_some_and(|(n, _)| n.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+        NOTHING.contains(&first) || conf || plain || first == "fi" || first == "[" || first == "test" || first == "rm"
+    })
+}
+
+/// Whether output goes to a file other than nothing.
+fn writes(line: &str) -> bool {
+    let line = line.replace(">/dev/null", "").replace("> /dev/null", "").replace(">&2", "").replace("2>&1", "");
+    line.contains('>') || line.contains("<<") || line.contains('|') && line.replace("||", "").contains('|')
+}
+
+fn substitutes(line: &str) -> bool {
+    // A quoted backtick is text: ``postinst called with unknown argument \`$1'``.
+    line.contains("$(") || line.replace("\\`", "").contains('`')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_debhelper_adds_leaves_nothing() {
+        let text = "#!/bin/sh\nset -e\n# Automatically added by dh_python3\nif which py3compile; then\n py3compile -p x\nfi\n\
+                    # End automatically added section\nexit 0\n";
+        assert_eq!(read(text), Read::default());
+    }
+
+    #[test]
+    fn skeletons_and_upgrades_leave_nothing() {
+        let text = "#!/bin/sh -e\ncase \"$1\" in\n  configure)\n  if [ \"$1\" = configure ] && [ -n \"$2\" ]; then\n rm_all /\n fi\n ;;\n\
+                    abort-upgrade|abort-remove)\n ;;\n *)\n echo \"unknown argument \\`$1'\" >&2\n exit 1\n ;;\nesac\n";
+        assert_eq!(read(text), Read::default());
+    }
+
+    #[test]
+    fn alternatives_are_taken_and_the_rest_is_kept() {
+        let text = "#!/bin/bash\nif [ \"$1\" = configure ]; then\n update-alternatives \\\n --install /a b /c 5 \\\n --slave /d e /f\n\
+                    adduser --system x\nfi\necho hi > /etc/file\n";
+        let read = read(text);
+        assert_eq!(read.alternatives.len(), 1);
+        assert_eq!(read.rest, ["adduser --system x", "echo hi > /etc/file"]);
+        assert_eq!(super::read("#!/usr/bin/perl\nunlink 1;").rest.len(), 1);
+    }
+}
