@@ -1,3 +1,5 @@
+//! Wheels made by hand: good ones, and every kind of bad one.
+
 use std::io::{Cursor, Write};
 
 use zip::CompressionMethod;

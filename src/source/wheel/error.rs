@@ -14,6 +14,9 @@ pub enum WheelError {
     /// Python has no pip.
     #[error("`python3` of this machine has no pip")]
     NoPip,
+    /// Its pip is too old.
+    #[error("`python3` of this machine has a pip without installation reports")]
+    OldPip,
     /// Nothing says where wheels come from.
     #[error("no package index is known: {why}")]
     NoIndex {
@@ -116,7 +119,7 @@ impl WheelError {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoPython { .. } | Self::NoPip | Self::NoIndex { .. } => ErrorKind::Local,
+            Self::NoPython { .. } | Self::NoPip | Self::OldPip | Self::NoIndex { .. } => ErrorKind::Local,
             Self::NoProject { .. } | Self::Gone { .. } => ErrorKind::NotFound,
             Self::Hashes { differ: true, .. } => ErrorKind::Mismatch,
             Self::Unreachable { .. } => ErrorKind::Unreachable,
@@ -128,6 +131,7 @@ impl WheelError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoPython { .. } | Self::NoPip => "install it: apt-get install python3 python3-pip",
+            Self::OldPip => "labimg needs pip 22.2 or newer; Debian 12 has one: apt-get install python3-pip",
             Self::NoIndex { .. } => "name one: --mirror pypi=URL, or pip config set global.index-url URL",
             Self::Request { .. } => "want python = \"3.11\" (one minor version), and linux/amd64 or linux/arm64",
             Self::Requirement { .. } => {
@@ -142,7 +146,9 @@ impl WheelError {
             }
             Self::Unfit { .. } => "ask for another version, or leave the platform out of the set's `platforms`",
             Self::Version { .. } => "ask for one of these versions",
-            Self::Conflict { .. } => "loosen one of them, or leave versions to pip",
+            Self::Conflict { .. } => {
+                "loosen one of them; where they look compatible, name the very versions you want: pip gives up on some sets it could solve"
+            }
             Self::Hashes { differ: true, .. } => {
                 "the file was replaced on the index or altered on the way; if the change is wanted, write its new digest"
             }

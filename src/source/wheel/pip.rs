@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// The most bytes of a report: it holds the whole metadata of every wheel.
 const MOST_REPORT: u64 = 64 << 20;
 
+/// The file of requirements.
+const REQUIREMENTS: &str = "requirements.txt";
+
 /// What it runs as.
 const PROGRAM: &str = include_str!("target.py");
 
@@ -160,7 +163,7 @@ pub async fn run(
         return Err(SourceError::Offline { url: indexes.shown() });
     }
     let scratch = tempfile::tempdir().map_err(|e| io(&std::env::temp_dir(), e))?;
-    let (requirements, report) = (scratch.path().join("requirements.txt"), scratch.path().join("report.json"));
+    let (requirements, report) = (scratch.path().join(REQUIREMENTS), scratch.path().join("report.json"));
     let text = request.requirements.iter().map(|r| format!("{r}\n")).collect::<String>();
     fs_err::write(&requirements, text).map_err(|e| io(&requirements, e))?;
     let mut command = Command::new(&indexes.python()?.executable);
@@ -169,7 +172,8 @@ pub async fn run(
     command.arg(format!("--abi={}", target.python.tag())).arg(format!("--python-version={}", target.python));
     command.args(platform_tags(target.platform).iter().map(|tag| format!("--platform={tag}")));
     command.arg("--report").arg(&report).arg("--target").arg(scratch.path().join("target"));
-    command.arg("--requirement").arg(&requirements).env_clear();
+    // By a relative name: pip repeats it in what it says.
+    command.args(["--requirement", REQUIREMENTS]).current_dir(scratch.path()).env_clear();
     environment(&mut command, net, indexes, scratch.path())?;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output())

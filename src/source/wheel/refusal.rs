@@ -37,6 +37,9 @@ fn known(indexes: &Indexes, said: &str) -> Option<WheelError> {
     if has(&["No module named pip", "No module named 'pip'"]) {
         return Some(WheelError::NoPip);
     }
+    if has(&["no such option: --report", "no such option: --dry-run"]) {
+        return Some(WheelError::OldPip);
+    }
     if let Some(line) = after(said, "Invalid requirement: ") {
         let text = clean(line.trim_matches(|c| c == '\'' || c == '"'));
         return Some(WheelError::Requirement { text, why: "pip does not understand it".to_owned() });
@@ -67,7 +70,9 @@ fn connection(line: &str) -> String {
 fn conflict(said: &str) -> String {
     let mut lines = said.lines().map(str::trim).skip_while(|l| !l.starts_with("The conflict is caused by"));
     lines.next();
-    let who: Vec<&str> = lines.take_while(|l| !l.is_empty()).take(MOST_NAMES).collect();
+    let mut seen = BTreeSet::new();
+    let who = lines.take_while(|l| !l.is_empty()).filter(|line| seen.insert(*line));
+    let who: Vec<&str> = who.take(MOST_NAMES).collect();
     match who.is_empty() {
         false => clean(&who.join("; ")),
         true => clean(after(said, "ERROR: Cannot install ").unwrap_or_else(|| said.trim())),
