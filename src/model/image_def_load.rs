@@ -64,7 +64,15 @@ pub struct LoadedImageDef {
 /// # Errors
 /// Everything wrong with it: syntax, unknown keys, types, and what does not fit together.
 pub fn parse(name: &str, text: &str) -> Result<LoadedImageDef, ProfileError> {
-    let mut sources = SourceMap::default();
+    parse_from("", name, text)
+}
+
+/// [`parse`] for people in the folder `cwd` (absolute).
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_from(cwd: &str, name: &str, text: &str) -> Result<LoadedImageDef, ProfileError> {
+    let mut sources = SourceMap::seen_from(cwd);
     let base = sources.add(name, text, None);
     let table = parse_tree(&sources, text, base)?;
     check_schema(&sources, &table, "an image's definition")?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::OpsError;
 use super::profile::read_text;
 use crate::model::image_def::ImageDef;
+use crate::model::image_def_load::parse_from as parse_def;
 use crate::model::profile::{DefOnDisk, ImageDefs, LoadedProfile, ProfileError, check_def, join_path};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
@@ -89,15 +90,4 @@ fn walk(dir: &Path, local: &str, below: &str, found: &mut BTreeMap<String, Strin
         walk(dir, local, &if below.is_empty() { name } else { format!("{below}/{name}") }, found)?;
     }
     Ok(())
-}
-
-struct Tmp {
-    def: ImageDef,
-    sources: SourceMap,
-}
-fn parse_def(cwd: &str, name: &str, text: &str) -> Result<Tmp, OpsError> {
-    let mut sources = SourceMap::seen_from(cwd);
-    sources.add(name, text, None);
-    let def = toml::from_str(text).map_err(|e| OpsError::user(e.to_string()))?;
-    Ok(Tmp { def, sources })
 }

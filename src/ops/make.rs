@@ -67,14 +67,14 @@ pub(super) fn make(
     )?;
     let outputs = done.values().flat_map(|d| d.outputs.values());
     Ok(MadeHere {
-        images: images(disk, &done)?,
+        images: images(disk, &done, store)?,
         blobs: outputs.map(|o| (o.digest, o.size)).collect(),
         steps_run: done.values().filter(|d| d.built).count(),
         steps: done.len(),
     })
 }
 
-fn images(disk: &OnDisk, done: &BTreeMap<String, Done>) -> Result<Vec<LockedImage>, OpsError> {
+fn images(disk: &OnDisk, done: &BTreeMap<String, Done>, store: &Store) -> Result<Vec<LockedImage>, OpsError> {
     let made = disk.inputs.made.iter();
-    made.map(|(reference, image)| Ok(made::built(reference, image, done)?)).collect()
+    made.map(|(reference, image)| Ok(made::built(reference, image, done, store)?)).collect()
 }

@@ -129,9 +129,16 @@ pub struct ManifestStep {
     pub layers: Vec<(String, Input, Input)>,
 }
 
+impl ManifestStep {
+    /// The name of the step that makes the manifest of `image` for `platform`.
+    pub fn step_name(image: &str, platform: Platform) -> String {
+        format!("image {image} {platform} manifest")
+    }
+}
+
 impl Action for ManifestStep {
     fn name(&self) -> String {
-        format!("image {} {} manifest", self.image, self.platform)
+        Self::step_name(&self.image, self.platform)
     }
 
     fn builder(&self) -> &'static str {

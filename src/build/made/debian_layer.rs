@@ -78,10 +78,10 @@ impl Action for DebianLayer {
             architecture: self.architecture.clone(),
             essential_names,
         };
-        let root = build_root(unpacked, options)?;
+        let root = build_root(unpacked, &options)?;
         let tree = match self.part {
             Part::Whole => root.full,
-            Part::Beyond(_) => difference(&root.essential, &root.full),
+            Part::Beyond(_) => difference(&root.essential, &root.full)?,
         };
         layer_outputs(&tree, run)
     }

@@ -3,13 +3,12 @@
 //! ```text
 //! essential NAME ARCH ──────────┐
 //! image REF PLATFORM packages ──┤ layers and listings
-//! image REF PLATFORM wheels ────┼──▶ image REF PLATFORM ──▶ image REF
-//! image REF PLATFORM files ─────┘    (manifest)             (index)
+//! image REF PLATFORM wheels ────┼──▶ image REF PLATFORM manifest
+//! image REF PLATFORM files ─────┘
 //! ```
 
 mod debian_layer;
 mod image;
-mod manifest;
 mod steps;
 mod wheel_layer;
 
@@ -20,6 +19,7 @@ pub use image::built;
 pub use steps::toolchain;
 
 use super::BuildError;
+use super::image::files_layer::{LAYER, LISTING};
 use super::layer::write_layer;
 use super::listing::listing;
 use super::step::plan::Plan;
@@ -30,11 +30,6 @@ use crate::base::report::Task;
 use crate::model::lock::Lock;
 use crate::model::profile::{ImageDefs, Inputs, Profile};
 use crate::store::Store;
-
-/// The name of a layer step's layer.
-const LAYER: &str = "layer";
-/// The name of a layer step's listing: what stands where, so that nobody has to unpack the layer to know.
-const LISTING: &str = "listing";
 
 /// What a plan is made from.
 pub struct Request<'a> {

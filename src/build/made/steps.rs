@@ -109,8 +109,8 @@ fn write(
     dir: &Path,
     reporter: &dyn Reporter,
 ) -> Result<(), BuildError> {
-    let scratch = tempfile::tempdir_in(crate::base::atomic::parent(dir))
-        .map_err(|e| BuildError::io(dir, "write beside", e))?;
+    let scratch =
+        tempfile::tempdir_in(crate::base::atomic::parent(dir)).map_err(|e| BuildError::io(dir, "write beside", e))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let unpacked = unpack_all(store, packages, scratch.path(), threads, reporter)?;
     let options = RootOptions {
@@ -119,6 +119,6 @@ fn write(
         architecture: arch.to_owned(),
         essential_names: Default::default(),
     };
-    let root = build_root(unpacked, options)?;
+    let root = build_root(unpacked, &options)?;
     write_tree(&root.full, dir, 0)
 }
