@@ -29,7 +29,15 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store"), Access::Shared).unwrap();
         let (charts, files, locals) = (Vec::new(), Vec::new(), Vec::new());
-        let lock = Lock { name: "lab".into(), epoch: 1_700_000_000, images: Vec::new(), charts, files, locals };
+        let lock = Lock {
+            name: "lab".into(),
+            epoch: 1_700_000_000,
+            images: Vec::new(),
+            charts,
+            files,
+            locals,
+            ..Default::default()
+        };
         Self { dir, store, lock }
     }
 
