@@ -9,7 +9,7 @@ mod render;
 mod settings;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -105,6 +105,13 @@ fn profile_of(verb: &Verb) -> Option<&Path> {
     }
 }
 
+/// The file system in memory, where it has room for what building writes (2 GiB).
+fn other_scratch() -> Option<PathBuf> {
+    let shm = Path::new("/dev/shm");
+    let stat = rustix::fs::statvfs(shm).ok()?;
+    (stat.f_bavail.saturating_mul(stat.f_frsize) >= 2 << 30).then(|| shm.to_owned())
+}
+
 /// What every command needs.
 struct App {
     ctx: Ctx,
@@ -127,7 +134,7 @@ impl App {
             net,
             reporter: progress.clone(),
             jobs: settings.jobs,
-            means: Means { cores: settings.cores, memory: settings.memory, program },
+            means: Means { cores: settings.cores, memory: settings.memory, other_scratch: other_scratch(), program },
             now,
         };
         Ok(Self { ctx, env, settings, progress, json: global.json, quiet: global.quiet })

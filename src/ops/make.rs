@@ -60,6 +60,7 @@ pub(super) fn make(
             cores: ctx.means.cores,
             memory_mib: ctx.means.memory,
             scratch_root: &store.scratch_root(),
+            again_root: ctx.means.other_scratch.as_deref(),
             keep_failed: true,
             rebuild: if check { Rebuild::AndCompare } else { Rebuild::No },
             reporter: ctx.reporter.as_ref(),

@@ -55,6 +55,8 @@ pub struct Means {
     pub cores: usize,
     /// Memory in MiB.
     pub memory: u64,
+    /// A directory on another file system than the store's, with room: what is built again to be compared is built there.
+    pub other_scratch: Option<PathBuf>,
     /// labimg's own program: it runs itself inside sandboxes.
     pub program: PathBuf,
 }

@@ -187,7 +187,7 @@ impl Read for Random<'_> {
         let got = match &self.content.source {
             Source::Bytes(bytes) => {
                 let mut rest: &[u8] = bytes.get(self.at as usize..).unwrap_or_default();
-                rest.read(buffer)?
+                Read::read(&mut rest, buffer)?
             }
             Source::Spool(file, offset) => file.read_at(buffer, offset + self.at)?,
             Source::Path(_) => self.file.as_ref().map_or(Ok(0), |f| f.read_at(buffer, self.at))?,
