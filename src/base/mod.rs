@@ -7,5 +7,7 @@ pub mod digest;
 pub mod dirs;
 pub mod exe;
 pub mod flock;
+pub mod gzip;
 pub mod report;
+pub mod tarball;
 pub mod tarfmt;

@@ -16,7 +16,11 @@ pub const END: u64 = 2 * BLOCK;
 pub const MAX: u64 = i64::MAX as u64;
 
 /// The largest number in 11 octal digits: sizes of 8 GiB and above need a pax record; so would times after the year 2242.
-const OCTAL_MAX: u64 = 0o77_777_777_777;
+pub(super) const OCTAL_MAX: u64 = 0o77_777_777_777;
+/// The largest owner in 7 octal digits.
+pub(super) const OWNER_MAX: u64 = 0o7_777_777;
+/// Bytes of the name field and of the link name's.
+pub(super) const NAME: usize = 100;
 /// What fits behind `PaxHeaders/` in the name field.
 const PAX_NAME: usize = 100 - "PaxHeaders/".len();
 /// The shortest `comment` record: `12 comment=` and a line feed.
@@ -84,15 +88,38 @@ pub fn headers(path: &str, size: u64, mtime: u64, at: u64) -> Result<Vec<u8>, Ta
     let pax = pax_len(size, at);
     let mut out = Vec::with_capacity(headers_len(size, at) as usize);
     if pax > 0 {
-        let last: String = path.rsplit('/').next().unwrap_or_default().chars().take(PAX_NAME).collect();
-        let name = format!("PaxHeaders/{last}");
-        out.extend_from_slice(&block(&name, pax, mtime, b'x')?);
+        out.extend_from_slice(&block(&Fields::file(&pax_name(path), pax, mtime, b'x'))?);
         out.extend_from_slice(&records(size, pax as usize));
     }
     // POSIX lets the record override the field and leaves the field open; 0 is what other writers put there.
     let field = if size > OCTAL_MAX { 0 } else { size };
-    out.extend_from_slice(&block(path, field, mtime, b'0')?);
+    out.extend_from_slice(&block(&Fields::file(path, field, mtime, b'0'))?);
     Ok(out)
+}
+
+/// What one header block says.
+pub(super) struct Fields<'a> {
+    pub(super) path: &'a str,
+    pub(super) mode: u32,
+    pub(super) uid: u64,
+    pub(super) gid: u64,
+    pub(super) size: u64,
+    pub(super) mtime: u64,
+    pub(super) kind: u8,
+    pub(super) link: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// Those of root's files with mode 0644.
+    pub(super) fn file(path: &'a str, size: u64, mtime: u64, kind: u8) -> Self {
+        Self { path, mode: 0o644, uid: 0, gid: 0, size, mtime, kind, link: "" }
+    }
+}
+
+/// The name of the extended header before the member `path`.
+pub(super) fn pax_name(path: &str) -> String {
+    let last: String = path.rsplit('/').next().unwrap_or_default().chars().take(PAX_NAME).collect();
+    format!("PaxHeaders/{last}")
 }
 
 /// Pax records of exactly `len` bytes: `size` where the header has no room for it, then a comment that fills the rest.
@@ -109,7 +136,7 @@ fn records(size: u64, len: usize) -> Vec<u8> {
 }
 
 /// One record: its own length in decimal, a blank, `key=value`, a line feed.
-fn record(key: &str, value: &str) -> Vec<u8> {
+pub(super) fn record(key: &str, value: &str) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
     while rest + len.to_string().len() != len {
@@ -118,10 +145,10 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{len} {key}={value}\n").into_bytes()
 }
 
-/// One header block.
-fn block(path: &str, size: u64, mtime: u64, kind: u8) -> Result<[u8; BLOCK as usize], TarError> {
-    let printable = path.bytes().all(|b| (0x20..0x7f).contains(&b));
-    if path.is_empty() || path.len() > 100 || !printable {
+/// One header block; what its fields can not hold is the caller's to put into an extended header.
+pub(super) fn block(fields: &Fields<'_>) -> Result<[u8; BLOCK as usize], TarError> {
+    let Fields { path, mode, uid, gid, size, mtime, kind, link } = *fields;
+    if path.is_empty() || !fits(path) || !fits(link) {
         return Err(TarError::Path(path.to_owned()));
     }
     if mtime > OCTAL_MAX {
@@ -130,19 +157,25 @@ fn block(path: &str, size: u64, mtime: u64, kind: u8) -> Result<[u8; BLOCK as us
     let mut b = [0u8; BLOCK as usize];
     let mut put = |at: usize, bytes: &[u8]| b[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, path.as_bytes());
-    put(100, b"0000644\0");
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
+    put(100, format!("{:07o}\0", mode & 0o7777).as_bytes());
+    put(108, format!("{:07o}\0", uid.min(OWNER_MAX)).as_bytes());
+    put(116, format!("{:07o}\0", gid.min(OWNER_MAX)).as_bytes());
+    put(124, format!("{:011o}\0", size.min(OCTAL_MAX)).as_bytes());
     put(136, format!("{mtime:011o}\0").as_bytes());
     put(148, b"        ");
     put(156, &[kind]);
+    put(157, link.as_bytes());
     put(257, b"ustar\x0000");
     put(329, b"0000000\0");
     put(337, b"0000000\0");
     let sum = checksum(&b);
     b[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     Ok(b)
+}
+
+/// Whether a name or link name can stand in its field as it is.
+pub(super) fn fits(name: &str) -> bool {
+    name.len() <= NAME && name.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
 
 /// The sum of all bytes, the checksum field taken as blanks.

@@ -3,6 +3,9 @@
 pub mod bundle;
 pub mod error;
 pub mod export;
+pub mod image;
+pub mod layer;
+pub mod listing;
 pub mod run_step;
 pub mod sandbox;
 pub mod step;

@@ -3,6 +3,7 @@
 pub mod guest_path;
 pub mod image;
 pub mod image_def;
+pub mod image_def_load;
 pub mod lock;
 pub mod platform;
 pub mod profile;

@@ -74,9 +74,7 @@ impl Store {
         let tmp = self.tmp_dir();
         let mut file = tempfile::NamedTempFile::new_in(&tmp).map_err(|e| StoreError::io(&tmp, "write in", e))?;
         file.write_all(bytes).map_err(|e| StoreError::io(&tmp, "write in", e))?;
-        let (file, path) = file.into_parts();
-        self.install(&file, &path, &digest)?;
-        path.keep().map_err(|e| StoreError::io(&tmp, "keep a file in", e.error)).ok();
+        self.keep(file, &digest)?;
         Ok(digest)
     }
 
@@ -90,28 +88,59 @@ impl Store {
         expected: Option<&Digest>,
         what: &str,
     ) -> Result<(Digest, u64), StoreError> {
-        let tmp = self.tmp_dir();
-        let mut file = tempfile::NamedTempFile::new_in(&tmp).map_err(|e| StoreError::io(&tmp, "write in", e))?;
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut size = 0;
-        loop {
-            let n = reader.read(&mut buffer).map_err(|e| StoreError::io(std::path::Path::new(what), "read", e))?;
-            if n == 0 {
-                break;
+        let (file, found, size, ()) = self.spool(|out| {
+            let mut buffer = vec![0; 256 * 1024];
+            loop {
+                let n = reader.read(&mut buffer).map_err(|e| StoreError::io(std::path::Path::new(what), "read", e))?;
+                if n == 0 {
+                    return Ok::<(), StoreError>(());
+                }
+                out.write_all(&buffer[..n]).map_err(|e| StoreError::io(&self.tmp_dir(), "write in", e))?;
             }
-            hasher.update(&buffer[..n]);
-            file.write_all(&buffer[..n]).map_err(|e| StoreError::io(&tmp, "write in", e))?;
-            size += n as u64;
-        }
-        let found = hasher.finish();
+        })?;
         if let Some(expected) = expected.filter(|d| **d != found) {
             return Err(StoreError::Mismatch { what: what.to_owned(), expected: *expected, found });
         }
-        let (file, path) = file.into_parts();
-        self.install(&file, &path, &found)?;
-        path.keep().map_err(|e| StoreError::io(&tmp, "keep a file in", e.error)).ok();
+        self.keep(file, &found)?;
         Ok((found, size))
+    }
+
+    /// Stores what `write` writes, hashed on the way; gives its digest, its size, and what `write` gives.
+    ///
+    /// # Errors
+    /// Those of `write`, nothing is stored then; a write that fails is told as the store's failure whatever `write` makes of it.
+    pub fn put_with<T, E: From<StoreError>>(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<(Digest, u64, T), E> {
+        let (file, digest, size, made) = self.spool(write)?;
+        if !self.has(&digest, size) {
+            self.keep(file, &digest)?;
+        }
+        Ok((digest, size, made))
+    }
+
+    /// A temporary file with what `write` writes.
+    fn spool<T, E: From<StoreError>>(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<(tempfile::NamedTempFile, Digest, u64, T), E> {
+        let tmp = self.tmp_dir();
+        let failed = |e| StoreError::io(&tmp, "write in", e);
+        let file = tempfile::NamedTempFile::new_in(&tmp).map_err(failed)?;
+        let mut out = Hashed { file, hasher: Hasher::new(), size: 0, failure: None };
+        let made = write(&mut out);
+        match out.failure {
+            Some(failure) => Err(failed(failure).into()),
+            None => Ok((out.file, out.hasher.finish(), out.size, made?)),
+        }
+    }
+
+    fn keep(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), StoreError> {
+        let (file, path) = file.into_parts();
+        self.install(&file, &path, digest)?;
+        path.keep().map_err(|e| StoreError::io(&self.tmp_dir(), "keep a file in", e.error)).ok();
+        Ok(())
     }
 
     /// Sync, rename under the digest, mode 0444, sync the directory: the one way into `blobs/`.
@@ -129,5 +158,61 @@ impl Store {
         file.set_permissions(std::fs::Permissions::from_mode(0o444))
             .map_err(|e| StoreError::io(&target, "chmod", e))?;
         atomic::sync_dir(&self.blobs_dir()).map_err(|e| StoreError::io(&target, "sync", e))
+    }
+}
+
+/// Hashes and counts what goes into a temporary file, and remembers the first failure.
+struct Hashed {
+    file: tempfile::NamedTempFile,
+    hasher: Hasher,
+    size: u64,
+    failure: Option<std::io::Error>,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.file.write(bytes) {
+            Ok(n) => {
+                self.hasher.update(&bytes[..n]);
+                self.size += n as u64;
+                Ok(n)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(e),
+            Err(e) => {
+                let again = std::io::Error::new(e.kind(), e.to_string());
+                self.failure.get_or_insert(e);
+                Err(again)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Access;
+    use super::*;
+
+    #[test]
+    fn what_fails_while_it_is_written_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::Shared).unwrap();
+        let (digest, size, made) = store
+            .put_with(|out| {
+                out.write_all(b"one ").and_then(|()| out.write_all(b"blob")).unwrap();
+                Ok::<_, StoreError>(7)
+            })
+            .unwrap();
+        assert_eq!((digest, size, made), (Digest::of(b"one blob"), 8, 7));
+        assert!(store.has(&digest, 8));
+        let failed = store.put_with(|out| {
+            out.write_all(b"half").unwrap();
+            Err::<(), _>(StoreError::NoStore { path: "x".into() })
+        });
+        assert!(matches!(failed, Err(StoreError::NoStore { .. })) && !store.has(&Digest::of(b"half"), 4));
+        assert_eq!(fs_err::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
     }
 }

@@ -80,7 +80,7 @@ pub fn parse_from(
         merge::reject_duplicates(&sources, &table)?;
         merge::merge(&sources, &mut merged, table)?;
     }
-    check_schema(&sources, &merged)?;
+    check_schema(&sources, &merged, "a profile")?;
     let merged: DeTable<'_> = merged.into_iter().filter(|(key, _)| key.get_ref() != "imports").collect();
     let mut profile = Profile::deserialize(toml::de::Deserializer::from(Spanned::new(0..text.len(), merged)))
         .map_err(|e| diagnose(&sources, e.message(), e.span()))?;
@@ -125,7 +125,11 @@ fn collect(
 }
 
 /// Parses one file's tree; its spans are those of the map.
-fn parse_tree<'i>(sources: &SourceMap, text: &'i str, base: usize) -> Result<DeTable<'i>, ProfileError> {
+pub(in crate::model) fn parse_tree<'i>(
+    sources: &SourceMap,
+    text: &'i str,
+    base: usize,
+) -> Result<DeTable<'i>, ProfileError> {
     let parsed = DeTable::parse(text).map_err(|e| {
         let span = e.span().unwrap_or(0..0);
         let message = e.message().trim_end().replace('\n', ", ");
@@ -150,10 +154,10 @@ fn imports_of(sources: &SourceMap, table: &DeTable<'_>) -> Result<Vec<(String, R
     Ok(found)
 }
 
-/// A profile of another schema gets a sentence, not a list of keys it does not know.
-fn check_schema(sources: &SourceMap, table: &DeTable<'_>) -> Result<(), ProfileError> {
+/// A file of another schema gets a sentence, not a list of keys it does not know; `what` it is, for people.
+pub(in crate::model) fn check_schema(sources: &SourceMap, table: &DeTable<'_>, what: &str) -> Result<(), ProfileError> {
     let Some((_, value)) = table.iter().find(|(key, _)| key.get_ref() == "schema") else {
-        let text = "a profile starts with `schema = 1`";
+        let text = format!("{what} starts with `schema = 1`");
         return Err(Diagnostic::new(sources, &(0..0), format!("missing key `schema`: {text}")).into());
     };
     match value.get_ref().as_integer() {
@@ -166,7 +170,7 @@ fn check_schema(sources: &SourceMap, table: &DeTable<'_>) -> Result<(), ProfileE
 }
 
 /// Turns a message of the TOML reader into one of ours; an unknown key gets the nearest known one as a hint.
-fn diagnose(sources: &SourceMap, message: &str, span: Option<Range<usize>>) -> ProfileError {
+pub(in crate::model) fn diagnose(sources: &SourceMap, message: &str, span: Option<Range<usize>>) -> ProfileError {
     let span = span.unwrap_or(0..0);
     let Some(rest) = message.strip_prefix("unknown field `") else {
         let message = in_words(&message.replacen("missing field", "missing key", 1));

@@ -4,12 +4,12 @@
 //! into the types below in one go, so that every error and every value knows the file, line and column it comes from.
 
 mod inputs;
-mod load;
+pub(in crate::model) mod load;
 mod made;
 mod merge;
 mod paths;
 mod types;
-mod validate;
+pub(in crate::model) mod validate;
 mod validate_deploy;
 
 pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};

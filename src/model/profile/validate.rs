@@ -11,21 +11,26 @@ use crate::model::source_map::{Diagnostic, Loc, SourceMap};
 use crate::model::url_policy::{UrlError, check_url};
 
 /// Collects what is wrong.
-pub(super) struct Findings<'a> {
+pub(in crate::model) struct Findings<'a> {
     sources: &'a SourceMap,
-    pub(super) list: Vec<Diagnostic>,
+    pub(in crate::model) list: Vec<Diagnostic>,
 }
 
-impl Findings<'_> {
+impl<'a> Findings<'a> {
+    /// Nothing wrong yet with what `sources` holds.
+    pub(in crate::model) fn new(sources: &'a SourceMap) -> Self {
+        Self { sources, list: Vec::new() }
+    }
+
     /// Something is wrong at `span`.
-    pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+    pub(in crate::model) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
         self.list.push(Diagnostic::new(self.sources, span, message));
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
 
     /// `name` must be one of `known`.
-    pub(super) fn must_exist(&mut self, name: &Loc<String>, kind: &str, known: &BTreeSet<&str>) {
+    pub(in crate::model) fn must_exist(&mut self, name: &Loc<String>, kind: &str, known: &BTreeSet<&str>) {
         if !known.contains(name.as_str()) {
             let near =
                 known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
@@ -35,7 +40,7 @@ impl Findings<'_> {
     }
 
     /// Two things that must differ stand at `span` and `first`.
-    pub(super) fn clash(&mut self, span: &Range<usize>, first: &Range<usize>, message: String) {
+    pub(in crate::model) fn clash(&mut self, span: &Range<usize>, first: &Range<usize>, message: String) {
         let found = Diagnostic::new(self.sources, span, message).also(self.sources, first, "the other one");
         self.list.push(found);
     }
@@ -43,7 +48,7 @@ impl Findings<'_> {
 
 /// Everything wrong with a profile whose types are right.
 pub(super) fn validate(profile: &Profile, sources: &SourceMap) -> Vec<Diagnostic> {
-    let mut found = Findings { sources, list: Vec::new() };
+    let mut found = Findings::new(sources);
     names(profile, &mut found);
     for cluster in &profile.cluster {
         check_cluster(cluster, &mut found);
