@@ -29,15 +29,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store"), Access::Shared).unwrap();
         let (charts, files, locals) = (Vec::new(), Vec::new(), Vec::new());
-        let lock = Lock {
-            name: "lab".into(),
-            epoch: 1_700_000_000,
-            images: Vec::new(),
-            charts,
-            files,
-            locals,
-            ..Lock::default()
-        };
+        let lock = Lock { name: "lab".into(), epoch: 1_700_000_000, charts, files, locals, ..Lock::default() };
         Self { dir, store, lock }
     }
 

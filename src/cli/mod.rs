@@ -128,7 +128,8 @@ impl App {
         let progress = Arc::new(Progress::new(global.quiet));
         let net = Net::new(settings.net.clone(), progress.clone());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let program = std::env::current_exe().unwrap_or_else(|_| "labimg".into());
+        // Whatever happens to the file meanwhile, this is the very program that runs.
+        let program = PathBuf::from("/proc/self/exe");
         let ctx = Ctx {
             store: settings.store.clone(),
             net,

@@ -226,6 +226,15 @@ pub(super) fn collected(done: &Collected, dry_run: bool) -> String {
     if done.parts > 0 {
         out += &format!(" and {} ({})", plural(done.parts, "abandoned download"), bytes(done.part_bytes));
     }
+    for (n, what) in [
+        (done.realisations, "realisation"),
+        (done.toolchains, "toolchain"),
+        (done.scratch, "scratch directory"),
+    ] {
+        if n > 0 {
+            out += &format!(", {}", plural(n, what).replace("directorys", "directories"));
+        }
+    }
     if done.kept_young > 0 {
         out += &format!("; {} unneeded but too young (--grace)", plural(done.kept_young, "blob"));
     }

@@ -129,6 +129,7 @@ impl OpsError {
             Self::Store(e) | Self::Source(SourceError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Source(e) if e.kind() == ErrorKind::Mismatch => Kind::Mismatch,
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) if e.is_integrity() => Kind::Mismatch,
+            Self::Build(e) => build_kind(e),
             Self::Export(ExportFailure::Export(ExportError::Store(StoreError::Mismatch { .. }))) => Kind::Mismatch,
             Self::Input { source, .. } => source.kind(),
             Self::Internal(_) => Kind::Internal,
@@ -152,10 +153,28 @@ impl OpsError {
             Self::Source(SourceError::Store(e)) => store_hint(e),
             Self::Source(e) => e.hint(),
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) => bundle_hint(e),
+            Self::Build(e) => build_hint(e),
             Self::Input { source, .. } => source.hint(),
             Self::User { hint, .. } => hint.clone(),
             _ => None,
         }
+    }
+}
+
+fn build_kind(error: &BuildError) -> Kind {
+    match error {
+        BuildError::NotReproducible { .. } => Kind::Stale,
+        BuildError::Store(e) if e.is_integrity() => Kind::Mismatch,
+        BuildError::StepFailed { source, .. } => build_kind(source),
+        BuildError::Internal(_) => Kind::Internal,
+        _ => Kind::User,
+    }
+}
+
+fn build_hint(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::Store(e) => store_hint(e),
+        _ => error.hint(),
     }
 }
 
