@@ -16,8 +16,9 @@ use axum::http::Response;
 use fault::{Fault, Hit, good, status, with};
 use labimg::base::digest::Digest;
 use labimg::base::report::Silent;
-use labimg::model::lock::LockedWheel;
+use labimg::model::lock::{Lock, LockedWheel};
 use labimg::model::platform::Platform;
+use labimg::source::fetch::{fetch_lock, missing};
 use labimg::source::wheel::{WheelRequest, fetch_wheel, resolve};
 use labimg::source::{ErrorKind, Net, NetOptions, SourceError};
 use labimg::store::{Access, Store};
@@ -254,6 +255,21 @@ async fn a_locked_wheel_is_brought_and_resumed() {
     let asked = server.hits().len();
     fetch_wheel(&net, &store, &locked).await.unwrap();
     assert_eq!(server.hits().len(), asked, "what is there is not asked for");
+}
+
+/// A lock's wheels come with all else it names.
+#[tokio::test]
+async fn a_locks_wheels_are_fetched() {
+    let server = start(index(), false).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (net, store) = (net_at(&server.url("/simple")), open(dir.path()));
+    let files = ["mid-1.1-py3-none-any.whl", "top-1.0-py3-none-any.whl"];
+    let wheels = files.map(|file| locked(file, &index()[file])).to_vec();
+    let lock = Lock { wheels, ..Lock::default() };
+    assert_eq!(missing(&store, &lock).unwrap().unwrap().what, "wheel mid-1.1-py3-none-any.whl");
+    let fetched = fetch_lock(&net, &store, &lock).await.unwrap();
+    assert_eq!((fetched.blobs, fetched.already), (2, 0));
+    assert_eq!(missing(&store, &lock).unwrap(), None);
 }
 
 fn locked(file: &str, bytes: &[u8]) -> LockedWheel {

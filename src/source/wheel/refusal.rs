@@ -16,23 +16,24 @@ const MOST_NAMES: usize = 8;
 
 /// The error behind what pip said.
 pub async fn explain(indexes: &Indexes, said: &str, target: Target) -> SourceError {
-    if let Some(error) = known(indexes, said) {
+    if let Some(error) = known(said) {
         return error.into();
     }
     let Some(requirement) = after(said, "No matching distribution found for ") else {
-        return WheelError::Pip { said: clean(&last_lines(said)) }.into();
+        return broken(indexes, said).unwrap_or_else(|| WheelError::Pip { said: clean(&last_lines(said)) }).into();
     };
     let requirement = clean(requirement.split(" (from ").next().unwrap_or_default().trim());
     let project = normalized(name_of(&requirement));
     match find::files(indexes, &project).await {
-        Err(error) => error,
+        // Only when we do not reach it either: pip may have come through at its second try.
+        Err(error) => broken(indexes, said).map_or(error, SourceError::from),
         Ok(None) => WheelError::NoProject { project, asked: indexes.shown() }.into(),
         Ok(Some(files)) => missing(&files, requirement, project, said, target).into(),
     }
 }
 
 /// Failures that pip tells well enough.
-fn known(indexes: &Indexes, said: &str) -> Option<WheelError> {
+fn known(said: &str) -> Option<WheelError> {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if has(&["No module named pip", "No module named 'pip'"]) {
         return Some(WheelError::NoPip);
@@ -54,7 +55,11 @@ fn known(indexes: &Indexes, said: &str) -> Option<WheelError> {
     if has(&["ResolutionImpossible", "conflicting dependencies"]) {
         return Some(WheelError::Conflict { why: conflict(said) });
     }
-    // Only when nothing came: an index that answers late is none.
+    None
+}
+
+/// That pip lost or never had its connection, where it says so.
+fn broken(indexes: &Indexes, said: &str) -> Option<WheelError> {
     let lines = || said.lines().filter(|l| l.contains("connection broken by") || l.contains("Could not fetch URL"));
     let line = lines().next_back()?;
     Some(WheelError::Unreachable { index: indexes.shown(), why: connection(line) })
