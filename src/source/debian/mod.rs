@@ -81,7 +81,7 @@ pub async fn resolve(net: &Net, store: &Arc<Store>, request: &SuiteRequest) -> R
     for suite in &request.suites {
         let at = suite_at(net, request, suite)?;
         let release = fetch_release(net, store, &at).await?;
-        suites.push((at, release));
+        suites.push((at, Arc::new(release)));
     }
     let mut chosen = BTreeMap::new();
     let architectures: BTreeSet<&String> = request.sets.iter().map(|set| &set.architecture).collect();
@@ -145,7 +145,7 @@ async fn sources(
     net: &Net,
     store: &Arc<Store>,
     request: &SuiteRequest,
-    suites: &[(SuiteAt, Release)],
+    suites: &[(SuiteAt, Arc<Release>)],
     architecture: &str,
 ) -> Result<Vec<Source>, SourceError> {
     let mut wanted = Vec::new();
@@ -154,13 +154,16 @@ async fn sources(
             release.check(&at.suite, component, architecture)?;
             for architecture in [Some(architecture), release.split_all.then_some("all")].into_iter().flatten() {
                 let (suite, component, architecture) = (at.suite.clone(), component.clone(), architecture.to_owned());
-                wanted.push((number, at, release, Place { suite, component, architecture }));
+                wanted.push((number, at.bases.clone(), release.clone(), Place { suite, component, architecture }));
             }
         }
     }
-    let loads = wanted.iter().map(|(suite, at, release, place)| async move {
-        let text = index::load(net, store, &at.bases, release, place).await?;
-        Ok(Source { suite: *suite, text })
+    let loads = wanted.into_iter().map(|(suite, bases, release, place)| {
+        let (net, store) = (net.clone(), store.clone());
+        async move {
+            let text = index::load(&net, &store, &bases, &release, &place).await?;
+            Ok(Source { suite, text })
+        }
     });
     stream::iter(loads).buffered(INDICES).collect::<Vec<_>>().await.into_iter().collect()
 }
