@@ -64,6 +64,8 @@ fn check(suite: &str, more: &str) {
         runs(&at, &["/bin/sh", "-c", "id -u; command -v awk sed; exit 0"]);
     }
     let at = dir.path().join("full");
+    // No device: a file is enough for what runs here.
+    std::fs::write(at.join("dev/null"), "").unwrap();
     for command in [
         &[
             "/usr/bin/python3",
@@ -80,6 +82,27 @@ fn check(suite: &str, more: &str) {
     ] {
         runs(&at, command);
     }
+}
+
+/// What plain extraction takes, two at once.
+fn beside_dpkg_deb(dir: &Path, debs: &[PathBuf]) {
+    let at = dir.join("plain");
+    std::fs::create_dir(&at).unwrap();
+    let started = Instant::now();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(deb) = debs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    // Not all go into one tree: `/bin` is a directory here and a link there.
+                    let into = at.join(deb.file_stem().unwrap());
+                    assert!(Command::new("dpkg-deb").arg("-x").arg(deb).arg(into).status().unwrap().success());
+                }
+            });
+        }
+    });
+    println!("dpkg-deb -x of the same: {:?}", started.elapsed());
+    std::fs::remove_dir_all(&at).unwrap();
 }
 
 /// Runs a command in the tree (as root only).

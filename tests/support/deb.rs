@@ -124,6 +124,8 @@ pub fn bomb(name: &str, size: u64) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_path("./zeros").unwrap();
     header.set_cksum();
     data.write_all(header.as_bytes()).unwrap();
@@ -184,6 +186,8 @@ fn member(out: &mut Vec<u8>, name: &[u8], kind: u8, mode: u32, target: &[u8], da
     raw.linkname[..target.len()].copy_from_slice(target);
     raw.linkflag = [kind];
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(data.len() as u64);
     header.set_cksum();
     out.extend_from_slice(header.as_bytes());

@@ -173,6 +173,9 @@ fn structure(line: &str) -> bool {
     if shape.contains(&line) || line.ends_with("() {") || line.ends_with("()") {
         return true;
     }
+    if line.starts_with("for ") && line.ends_with("do") && !line.contains('*') {
+        return !substitutes(line);
+    }
     if line.starts_with("case ") && line.ends_with(" in") {
         return !substitutes(line);
     }
@@ -211,10 +214,19 @@ fn harmless(line: &str) -> bool {
     let parts = line.split("||").flat_map(|p| p.split("&&")).flat_map(|p| p.split(';'));
     parts.map(str::trim).filter(|p| !p.is_empty()).all(|p| {
         let first = p.split_whitespace().next().unwrap_or_default();
+        // Debian's transition to merged /usr keeps files from vanishing on upgrades by diverting them to such names.
+        let kept = first == "dpkg-divert" && p.contains(".usr-is-merged");
         let conf = p.starts_with(". /usr/share/debconf/confmodule");
         let plain =
             first.split_once('=').is_some_and(|(n, _)| n.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
-        NOTHING.contains(&first) || conf || plain || first == "fi" || first == "[" || first == "test" || first == "rm"
+        NOTHING.contains(&first)
+            || conf
+            || kept
+            || plain
+            || first == "fi"
+            || first == "["
+            || first == "test"
+            || first == "rm"
     })
 }
 
