@@ -106,10 +106,10 @@ pub fn parse(bytes: &[u8]) -> Result<Listing, BuildError> {
 pub fn merge(lower: &Listing, upper: &Listing) -> Listing {
     let mut merged = lower.clone();
     for path in upper.entries.keys() {
-        if let Some(name) = path.name().strip_prefix(WHITEOUT) {
-            if let Ok(gone) = path.parent().unwrap_or_default().join(name) {
-                merged.remove(&gone);
-            }
+        if let Some(name) = path.name().strip_prefix(WHITEOUT)
+            && let Ok(gone) = path.parent().unwrap_or_default().join(name)
+        {
+            merged.remove(&gone);
         }
     }
     for (path, item) in upper.entries.iter().filter(|(p, _)| !p.name().starts_with(WHITEOUT)) {

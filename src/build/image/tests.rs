@@ -289,9 +289,9 @@ fn another_program_reads_it() {
     let from = format!("oci:{}:x", layout.display());
     let to = format!("docker-archive:{}:x:1", dir.path().join("x.tar").display());
     for args in [vec!["inspect", &from], vec!["copy", "--insecure-policy", &from, &to]] {
-        match std::process::Command::new("skopeo").args(&args).output() {
-            Ok(out) => assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr)),
-            Err(e) => println!("skipped: skopeo: {e}"),
+        // Without skopeo on this machine there is nothing to see here.
+        if let Ok(out) = std::process::Command::new("skopeo").args(&args).output() {
+            assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
         }
     }
 }

@@ -112,43 +112,48 @@ fn a_difference_holds_what_changed_and_whiteouts() {
     assert_eq!(difference(&lower, &upper).unwrap().entries.len(), 1);
 }
 
-/// Prints throughput; run by hand in release: `cargo test --release --lib layer_throughput -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn layer_throughput() {
-    let from: Arc<str> = "measure".into();
-    let mut tree = Tree::default();
-    fn walk(dir: &std::path::Path, tree: &mut Tree, from: &Arc<str>, total: &mut u64) {
-        let mut found: Vec<_> = fs_err::read_dir(dir).into_iter().flatten().filter_map(Result::ok).collect();
-        found.sort_by_key(fs_err::DirEntry::file_name);
-        for entry in found {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.is_dir() {
-                walk(&entry.path(), tree, from, total);
-            } else if meta.is_file() && *total < 300_000_000 {
-                let Some(at) = entry.path().to_str().and_then(|p| GuestPath::parse(p).ok()) else { continue };
-                let source = Source::Path(entry.path().into());
-                tree.put(at, Entry::file(from, 0o644, Content { size: meta.len(), source }));
-                *total += meta.len();
+#[cfg(test)]
+mod measured {
+    use super::*;
+
+    /// Prints throughput; run by hand in release: `cargo test --release --lib layer_throughput -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn layer_throughput() {
+        let from: Arc<str> = "measure".into();
+        let mut tree = Tree::default();
+        fn walk(dir: &std::path::Path, tree: &mut Tree, from: &Arc<str>, total: &mut u64) {
+            let mut found: Vec<_> = fs_err::read_dir(dir).into_iter().flatten().filter_map(Result::ok).collect();
+            found.sort_by_key(fs_err::DirEntry::file_name);
+            for entry in found {
+                let Ok(meta) = entry.metadata() else { continue };
+                if meta.is_dir() {
+                    walk(&entry.path(), tree, from, total);
+                } else if meta.is_file() && *total < 300_000_000 {
+                    let Some(at) = entry.path().to_str().and_then(|p| GuestPath::parse(p).ok()) else { continue };
+                    let source = Source::Path(entry.path().into());
+                    tree.put(at, Entry::file(from, 0o644, Content { size: meta.len(), source }));
+                    *total += meta.len();
+                }
             }
         }
+        let mut total = 0;
+        for dir in ["/usr/bin", "/usr/share", "/usr/lib/x86_64-linux-gnu"] {
+            walk(std::path::Path::new(dir), &mut tree, &from, &mut total);
+        }
+        for threads in [1, 2] {
+            let start = std::time::Instant::now();
+            let (_dir, _store, layer) = written(&tree, threads);
+            let seconds = start.elapsed().as_secs_f64();
+            println!(
+                "{threads} threads: {} files, {:.0} MB -> {:.0} MB in {seconds:.2} s: {:.0} MB/s",
+                tree.entries.len(),
+                layer.uncompressed as f64 / 1e6,
+                layer.size as f64 / 1e6,
+                layer.uncompressed as f64 / 1e6 / seconds
+            );
+        }
+        let status = fs_err::read_to_string("/proc/self/status").unwrap();
+        println!("{}", status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default());
     }
-    let mut total = 0;
-    for dir in ["/usr/bin", "/usr/share", "/usr/lib/x86_64-linux-gnu"] {
-        walk(std::path::Path::new(dir), &mut tree, &from, &mut total);
-    }
-    for threads in [1, 2] {
-        let start = std::time::Instant::now();
-        let (_dir, _store, layer) = written(&tree, threads);
-        let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "{threads} threads: {} files, {:.0} MB -> {:.0} MB in {seconds:.2} s: {:.0} MB/s",
-            tree.entries.len(),
-            layer.uncompressed as f64 / 1e6,
-            layer.size as f64 / 1e6,
-            layer.uncompressed as f64 / 1e6 / seconds
-        );
-    }
-    let status = fs_err::read_to_string("/proc/self/status").unwrap();
-    println!("{}", status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default());
 }
