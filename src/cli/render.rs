@@ -226,11 +226,9 @@ pub(super) fn collected(done: &Collected, dry_run: bool) -> String {
     if done.parts > 0 {
         out += &format!(" and {} ({})", plural(done.parts, "abandoned download"), bytes(done.part_bytes));
     }
-    for (n, what) in [
-        (done.realisations, "realisation"),
-        (done.toolchains, "toolchain"),
-        (done.scratch, "scratch directory"),
-    ] {
+    for (n, what) in
+        [(done.realisations, "realisation"), (done.toolchains, "toolchain"), (done.scratch, "scratch directory")]
+    {
         if n > 0 {
             out += &format!(", {}", plural(n, what).replace("directorys", "directories"));
         }
