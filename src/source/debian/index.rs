@@ -9,17 +9,16 @@ use std::sync::Arc;
 use memchr::{memchr_iter, memmem};
 use url::Url;
 
-use super::DebianError;
 use super::mirror::{Bases, ask};
 use super::release::Release;
-use crate::base::codec;
+use super::{DebianError, ahead};
 use crate::base::digest::Digest;
 use crate::model::debian::deb822::{self, Stanza};
 use crate::model::debian::{relation, version};
 use crate::source::file::blocking;
 use crate::source::http::{Download, download};
 use crate::source::{ErrorKind, Net, SourceError};
-use crate::store::{BlobSource, Store, StoreError};
+use crate::store::{BlobSource, Store};
 
 /// What the store's cache calls the short form; another form needs another name.
 const KIND: &str = "debian-index-1";
@@ -165,10 +164,7 @@ async fn bring(
 
 /// Makes the short form of the index `digest` and puts it into the store.
 fn make(store: &Store, digest: &Digest, url: &str, architecture: &str) -> Result<String, SourceError> {
-    let path = store.blob_path(digest);
-    let failed = |source| SourceError::Store(StoreError::io(&path, "read", source));
-    let reader = codec::decoder(store.blob_file(digest)?).map_err(failed)?;
-    let text = shorten(reader, url, architecture)?;
+    let text = ahead::decompressed(store.blob_file(digest)?, |reader| shorten(reader, url, architecture))?;
     let made = store.put(text.as_bytes())?;
     store.remember(KIND, digest, &made)?;
     Ok(text)

@@ -208,12 +208,12 @@ mod tests {
     fn what_a_person_says_comes_first_and_snapshots_stay_snapshots() {
         let (_dir, mut options) = options(&[("sources.list", "deb http://one.example/debian bookworm main\n")]);
         let time = Some("20261101T000000Z");
-        let public = format!("{SNAPSHOTS}/debian/20261101T000000Z/");
-        assert_eq!(asked(&options, "debian", time), [public.clone()]);
+        let public = [format!("{SNAPSHOTS}/debian/20261101T000000Z/")];
+        assert_eq!(asked(&options, "debian", time), public);
         assert_eq!(asked(&options, "other", None), [format!("{SNAPSHOTS}/other/20260711T101637Z/")]);
         options.archive_mirrors.insert("debian".to_owned(), vec!["http://m.example/d".to_owned()]);
         assert_eq!(asked(&options, "debian", None), ["http://m.example/d/"]);
-        assert_eq!(asked(&options, "debian", time), [public]);
+        assert_eq!(asked(&options, "debian", time), public);
         options.archive_mirrors.insert("debian-snapshot".to_owned(), vec!["http://s.example/x/".to_owned()]);
         assert_eq!(asked(&options, "debian", time), ["http://s.example/x/20261101T000000Z/"]);
         options.archive_mirrors.insert("debian".to_owned(), vec!["http://u:hunter2@m.example/d".to_owned()]);

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | `mirror` | where an archive is |
 //! | `release`, `verify` | Release files and their signatures |
-//! | `index` | package indices, their short form in the store |
+//! | `index`, `ahead` | package indices, their short form in the store |
 //! | `universe` | all packages of an architecture, merged over suites |
 //! | `resolve`, `explain` | the closure of a set, and why there is none |
 //! | `package` | locked packages into the store |
 
 pub mod mirror;
 
+mod ahead;
 mod error;
 mod explain;
 mod index;
