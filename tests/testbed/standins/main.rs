@@ -97,7 +97,7 @@ async fn main() -> Result<(), Failure> {
 fn inputs_of(path: &Path) -> Result<Inputs, Failure> {
     let text = fs_err::read_to_string(path)?;
     let mut read = |import: &str| fs_err::read_to_string(import).map_err(|e| e.to_string());
-    Ok(profile::parse(&path.display().to_string(), &text, &mut read)?.profile.inputs())
+    Ok(profile::parse(&path.display().to_string(), &text, &mut read)?.profile.inputs(&Default::default()))
 }
 
 /// Every image under the name it is really found at. The first two asked for on linux/amd64 alone have no index.
