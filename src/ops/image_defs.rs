@@ -1,7 +1,7 @@
 //! Reads the `image.toml` files that a profile's images are made from, and finds the files they name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::OpsError;
 use super::profile::read_text;
@@ -23,12 +23,12 @@ pub(super) fn load(dir: &Path, cwd: &str, loaded: &LoadedProfile) -> Result<Imag
         if defs.contains_key(build.as_str()) {
             continue;
         }
-        let path = dir.join(build.as_str());
+        let path = PathBuf::from(join_path(&dir.to_string_lossy().replace('\\', "/"), build));
         if !path.is_file() {
             let text = format!("there is no file `{}`", path.display());
             return Err(told(Diagnostic::new(&loaded.sources, &build.span(), text)));
         }
-        let name = path.to_string_lossy().replace('\\', "/");
+        let name = path.to_string_lossy();
         let found = parse_def(cwd, &name, &read_text(&path)?)?;
         let wrong = check_def(&loaded.profile, &found.def, &found.sources);
         if !wrong.is_empty() {

@@ -19,7 +19,8 @@ use crate::model::url_policy::{UrlError, check_url, masked};
 /// The version this labimg reads and writes.
 pub const VERSION: u32 = 1;
 
-/// The revision this labimg writes.
+/// The newest revision this labimg writes: 1 has suites, packages and wheels. A lock says the lowest that holds all of it, so
+/// that a newer labimg changes no byte of a lock (and no bundle) that needs nothing new.
 pub const REVISION: u32 = 1;
 
 const HEADER: &str =
@@ -161,7 +162,7 @@ pub fn to_text(lock: &Lock) -> Result<String, toml::ser::Error> {
     lock.sort();
     let wire = WireLock {
         version: VERSION,
-        revision: REVISION,
+        revision: if lock.suites.is_empty() && lock.wheel_sets.is_empty() { 0 } else { REVISION },
         name: lock.name,
         epoch: lock.epoch,
         image: lock.images.into_iter().map(WireImage::from).collect(),

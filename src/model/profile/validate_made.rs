@@ -77,7 +77,7 @@ fn wheels(profile: &Profile, found: &mut Findings<'_>) {
         for requirement in
             set.requirements.iter().filter(|r| r.trim_start().starts_with('-') || r.contains(['\n', '\r']))
         {
-            found.add(&requirement.span(), format!("`{}` is no requirement", **requirement)).hint =
+            found.add(&requirement.span(), format!("`{}` is no requirement", requirement.escape_debug())).hint =
                 Some("write it as flask==3.0.3 or flask>=3,<4".to_owned());
         }
     }
