@@ -56,7 +56,7 @@ pub fn apply(rules: &Rules, packages: &[&Unpacked], epoch: u64, tree: &mut Tree)
     if certs {
         certificates::apply(tree);
     }
-    if packages.iter().any(|p| p.package.name == "base-passwd") || packages.len() > 1 {
+    if !users.is_root_alone() {
         users.write(tree, epoch);
     }
     overrides.sort_by(|a, b| a.path.cmp(&b.path));

@@ -87,14 +87,14 @@ pub fn read(script: &str) -> Read {
 /// The script without what debhelper added and without comments.
 ///
 /// debhelper's fragments start services, compile byte-code, tell caches: nothing that a tree needs. Users they make are in
-/// sysusers.d files, which are read; what they move are conffiles of older versions.
+/// sysusers.d files, which are read; what they move are conffiles of older versions. Alternatives it adds are kept.
 fn without_fragments(script: &str) -> String {
     let mut out = String::new();
     let mut inside = false;
     for line in script.lines() {
         let comment = line.trim_start().strip_prefix('#').map(str::trim_start);
         match comment {
-            Some(c) if c.starts_with("Automatically added by dh_") => inside = true,
+            Some(c) if c.starts_with("Automatically added by dh_") => inside = !c.contains("dh_installalternatives"),
             Some(c) if c.starts_with("End automatically added section") => inside = false,
             None if !inside => {
                 out.push_str(line);
@@ -265,6 +265,9 @@ mod tests {
                     adduser --system x\nfi\necho hi > /etc/file\n";
         let read = read(text);
         assert_eq!(read.alternatives.len(), 1);
+        let added = "#!/bin/sh\n# Automatically added by dh_installalternatives/13\nupdate-alternatives --install /a b /c 5\n\
+                     # End automatically added section\n";
+        assert_eq!(super::read(added).alternatives.len(), 1);
         assert_eq!(read.rest, ["adduser --system x", "echo hi > /etc/file"]);
         assert_eq!(super::read("#!/usr/bin/perl\nunlink 1;").rest.len(), 1);
     }

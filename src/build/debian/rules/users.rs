@@ -93,6 +93,11 @@ impl Users {
         self.groups.iter().find(|g| g.name == name).map(|g| g.gid)
     }
 
+    /// Whether there is nobody but root.
+    pub fn is_root_alone(&self) -> bool {
+        self.users.len() <= 1 && self.groups.len() <= 1
+    }
+
     /// Adds a user unless one of that name is there.
     pub fn add(&mut self, want: &WantUser) {
         if self.uid(&want.name).is_some() {
@@ -121,7 +126,7 @@ impl Users {
         }
         let free = |id: &u32| !self.groups.iter().any(|g| g.gid == *id);
         // Beyond 900 groups, numbers that nobody else uses either (Debian policy 9.2.2: 60000-64999 are for packages).
-        let gid = wanted.filter(free).or_else(|| SYSTEM.into_iter().chain(61_000..62_000).find(free)).unwrap_or(65_533);
+        let gid = wanted.filter(free).or_else(|| SYSTEM.chain(61_000..62_000).find(free)).unwrap_or(65_533);
         self.groups.push(Group { name: name.to_owned(), gid, members: Vec::new(), password: '!' });
         gid
     }
