@@ -182,11 +182,7 @@ async fn lock(net: &Net, store: &Arc<Store>) -> Lock {
     }
     let charts = vec![resolve_chart(net, store, &web("oci://quay.io/charts")).await.unwrap()];
     let files = vec![resolve_file(net, store, &helm()).await.unwrap()];
-<<<<<<< HEAD
-    Lock { name: "lab".to_owned(), epoch: 0, images, charts, files, locals: Vec::new(), ..Lock::default() }
-=======
     Lock { name: "lab".to_owned(), epoch: 0, images, charts, files, ..Default::default() }
->>>>>>> rootfs
 }
 
 #[tokio::test]
