@@ -1,5 +1,6 @@
 //! `data/debian/rules.toml`: its types. It is part of the program, so what is wrong with it is a defect.
 
+use crate::base::digest::Digest;
 use serde::Deserialize;
 
 use super::users::WantUser;
@@ -7,6 +8,11 @@ use crate::build::BuildError;
 
 /// The file.
 const TEXT: &str = include_str!("../../../../data/debian/rules.toml");
+
+/// Digest of the rules: whatever they shape has it in its build key.
+pub fn digest() -> Digest {
+    Digest::of(TEXT.as_bytes())
+}
 
 /// All rules.
 #[derive(Debug, Clone, Deserialize)]
