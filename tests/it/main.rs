@@ -8,6 +8,8 @@ mod cases;
 mod fetching;
 mod golden;
 mod locking;
+mod made;
+mod made_golden;
 mod process;
 mod properties;
 mod schema;
