@@ -9,13 +9,25 @@ use crate::support::makings::deb::Pack;
 use crate::support::{Makings, makings::BOTH};
 
 /// Layers of each platform: essential packages, packages, wheels, users and files; then the manifest.
-const AMD64: [&str; 5] = ["", "", "", "", ""];
-const ARM64: [&str; 5] = ["", "", "", "", ""];
+const AMD64: [&str; 5] = [
+    "sha256:09d1e50c4155654e8dae81b8bcfa881c5242cc1a921b44f93c2dc86b04a5d710",
+    "sha256:0e17d6dcd9487e732f37cf2e5c57d62c54d541df0f2a15c387c1eacf1a9f65ee",
+    "sha256:783cd68a233d5e0261c0934a13584108a8fdb19c3d0cf682f83f72fe743e0379",
+    "sha256:326cdb1f2d20d4bf1e4e259bf8d42ae69915db4fc728b05ce64cb091a26c5ba0",
+    "sha256:969c5c375190b3bacfa8787d66edb3818f9ddc77a36b91423b0a1bb4d85d17e5",
+];
+const ARM64: [&str; 5] = [
+    "sha256:ac8aa369005f991890702443b1da83501b35a9c8f32efff37bb128203c1bf130",
+    "sha256:fcf404b587953d46d917c6e5c221062592aba10cf1e1c087b64880862fd193fe",
+    "sha256:783cd68a233d5e0261c0934a13584108a8fdb19c3d0cf682f83f72fe743e0379",
+    "sha256:326cdb1f2d20d4bf1e4e259bf8d42ae69915db4fc728b05ce64cb091a26c5ba0",
+    "sha256:ee71949685989a1f0bc8eb5fa6fd623ec465bf7237cc72be2e872eaa699b5b42",
+];
 /// The image's index, and the bundle's.
-const INDEX: &str = "";
-const IDENTITY: &str = "";
+const INDEX: &str = "sha256:56d54c0d4d00a59ab554a2917917c52ec5850f13b16372769095720fc4781081";
+const IDENTITY: &str = "sha256:339e55e34b5efa8fe79c947a82b3208be1f982eb7f58561b1e5aad1f3e700144";
 /// The whole bundle.
-const BYTES: &str = "";
+const BYTES: &str = "sha256:91753d5e67ef7f851eda09f7e7911c53af57f5f4f287c3314a8e4f9322e0a1af";
 
 /// A key is made anew by each test, and its signatures have a time: neither may shape what is compared.
 fn fixed(made: &Makings) {

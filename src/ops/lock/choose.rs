@@ -31,7 +31,7 @@ pub(super) fn moving(disk: &OnDisk, old: Option<&Lock>, options: &LockOptions) -
         let before = moving.len();
         moving.extend(known.iter().filter(|k| names(k, name)).cloned());
         if moving.len() == before && !known.iter().any(|k| names(k, name)) {
-            return Err(unknown(name, &known));
+            return Err(of_a_table(disk, old, name).unwrap_or_else(|| unknown(name, &known)));
         }
     }
     Ok(moving)
@@ -57,6 +57,15 @@ fn names(input: &str, name: &str) -> bool {
         _ => name.to_owned(),
     };
     plain == full || plain == name || input == name
+}
+
+/// A package is no input of its own: its table chooses all packages together.
+fn of_a_table(disk: &OnDisk, old: Option<&Lock>, name: &str) -> Option<OpsError> {
+    let table = old?.packages.iter().find(|p| p.name == name).map(|p| p.debian.clone())?;
+    Some(OpsError::hinted(
+        format!("packages move together: `{name}` is one of [debian.{table}]"),
+        format!("labimg lock {} --update {table}", disk.path.display()),
+    ))
 }
 
 fn unknown(name: &str, known: &[String]) -> OpsError {

@@ -185,7 +185,7 @@ impl Makings {
     pub fn steps(&self) -> (u64, u64) {
         let built = self.run(&["build", "--json", "made.toml"]).ends(0);
         let built: Value = serde_json::from_str(&built.out).unwrap();
-        (built["steps-run"].as_u64().unwrap(), built["steps"].as_u64().unwrap())
+        (built[0]["steps-run"].as_u64().unwrap(), built[0]["steps"].as_u64().unwrap())
     }
 
     /// One JSON thing out of the bundle.
