@@ -10,6 +10,7 @@ mod golden;
 mod locking;
 mod made;
 mod made_golden;
+mod made_store;
 mod process;
 mod properties;
 mod schema;
