@@ -260,7 +260,10 @@ fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]
     match error.kind() {
         ErrorKind::NotFound if by_digest => {
             let who = asked.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>().join(" and ");
-            Some(format!("the lock names bytes that {who} no longer serves; labimg lock PROFILE --update {}", image.tagged()))
+            Some(format!(
+                "the lock names bytes that {who} no longer serves; labimg lock PROFILE --update {}",
+                image.tagged()
+            ))
         }
         ErrorKind::Unauthorized if image.registry == "docker.io" => Some("log in first: docker login".to_owned()),
         _ => match error {

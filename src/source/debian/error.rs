@@ -244,6 +244,10 @@ impl DebianError {
             Self::Vanished { archive, debian, .. } => format!(
                 "name a mirror of the snapshots: --mirror {archive}-snapshot=URL; or take what is there now: labimg lock PROFILE --update {debian}"
             ),
+            Self::Unsatisfiable { .. } => {
+                "leave a package out, or take a suite beside this one that has what is needed: suites = [...] in [debian.NAME]"
+                    .to_owned()
+            }
             Self::NoSuite { .. } => "locks are not edited by hand: restore it, or lock again".to_owned(),
             _ => return None,
         })
