@@ -68,14 +68,20 @@ fn the_bytes_of_an_image_are_fixed() {
     let bytes = Digest::of(&made.world.read("made.labimg")).to_string();
     let rest = [index.as_str(), bundle["identity"].as_str().unwrap(), bytes.as_str()];
     let [amd64, arm64] = BOTH.map(|architecture| found(&made, architecture));
-    assert_eq!((amd64, arm64, rest), (AMD64.map(str::to_owned).into(), ARM64.map(str::to_owned).into(), [INDEX, IDENTITY, BYTES]));
+    assert_eq!(
+        (amd64, arm64, rest),
+        (AMD64.map(str::to_owned).into(), ARM64.map(str::to_owned).into(), [INDEX, IDENTITY, BYTES])
+    );
 }
 
 #[test]
 fn how_packages_are_compressed_shapes_nothing() {
     let made = packed(None);
     made.build().ends(0);
-    assert_eq!([found(&made, "amd64"), found(&made, "arm64")], [AMD64, ARM64].map(|all| all.map(str::to_owned).to_vec()));
+    assert_eq!(
+        [found(&made, "amd64"), found(&made, "arm64")],
+        [AMD64, ARM64].map(|all| all.map(str::to_owned).to_vec())
+    );
 }
 
 #[test]
@@ -84,7 +90,19 @@ fn a_different_machine_makes_the_same_image() {
     let mut command = Command::new("sh");
     let script = "umask 077; mkdir deep; cp -r app keys made.* deep; cd deep; exec \"$@\"";
     made.world.hermetic(&mut command).args(["-c", script, "sh", env!("CARGO_BIN_EXE_labimg")]);
-    command.args(["build", "--check", "--cores", "1", "--jobs", "1", "--store", "../other/store", "-o", "out", "made.toml"]);
+    command.args([
+        "build",
+        "--check",
+        "--cores",
+        "1",
+        "--jobs",
+        "1",
+        "--store",
+        "../other/store",
+        "-o",
+        "out",
+        "made.toml",
+    ]);
     command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8");
     made.world.seen(&command.output().unwrap()).ends(0).says(&["made 10 of 10 steps"]);
     assert_eq!(Digest::of(&made.world.read("deep/out/made.labimg")).to_string(), BYTES);

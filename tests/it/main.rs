@@ -10,6 +10,8 @@ mod golden;
 mod locking;
 mod made;
 mod made_golden;
+mod made_image;
+mod made_refused;
 mod made_store;
 mod process;
 mod properties;

@@ -101,9 +101,8 @@ impl Suite {
     pub fn package(self, repo: &mut Repo, label: &str, architecture: &str, more: &str) -> Self {
         let (name, version) = label.split_once(' ').unwrap();
         let more = if more.is_empty() { String::new() } else { format!("{more}\n") };
-        let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n{more}Description: x\n y\n"
-        );
+        let control =
+            format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n{more}Description: x\n y\n");
         self.deb(repo, &control, deb(name, version, architecture))
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use labimg::base::digest::Digest;
 use serde_json::Value;
 
-use super::upstream::{Broken, Upstream, elf};
+use super::upstream::{Upstream, elf};
 use super::world::{Run, World};
 use deb::{Deb, Pack};
 use debrepo::{Key, Repo, Suite};
@@ -98,9 +98,19 @@ impl Makings {
         made
     }
 
-    /// The same with a lock and a bundle.
-    pub fn built() -> Self {
+    /// The same for one platform and without wheels: pip takes its time.
+    pub fn small() -> Self {
         let made = Self::new();
+        let profile = PROFILE.replace(", \"linux/arm64\"", "");
+        let (wheel, image) = (profile.find("[[wheel]]").unwrap(), profile.find("[[image]]").unwrap());
+        made.world.write("made.toml", format!("{}{}", &profile[..wheel], &profile[image..]));
+        made.world.edit("app/image.toml", "wheels = [\"web\"]\n", "");
+        made
+    }
+
+    /// [`small`](Self::small) with a lock and a bundle.
+    pub fn small_built() -> Self {
+        let made = Self::small();
         made.build().ends(0);
         made
     }
@@ -139,11 +149,23 @@ impl Makings {
         self.put(repo);
     }
 
+    /// The archive with other bytes for one package (`name_architecture`), whose control stanza stays.
+    pub fn serve_bytes(&self, package: &str, bytes: Vec<u8>) {
+        let mut repo = Repo::default();
+        let suite = self.debs.iter().fold(Suite::new("debian", "bookworm"), |suite, (name, deb)| {
+            let bytes = if name == package { bytes.clone() } else { deb.build() };
+            suite.deb(&mut repo, control(deb), bytes)
+        });
+        suite.sign(&mut repo, &self.key);
+        self.put(repo);
+    }
+
     fn suite(&self) -> (Repo, Suite) {
         let mut repo = Repo::default();
-        let suite = self.debs.values().fold(Suite::new("debian", "bookworm"), |suite, deb| {
-            suite.deb(&mut repo, std::str::from_utf8(&deb.control[0].1).unwrap(), deb.build())
-        });
+        let suite = self
+            .debs
+            .values()
+            .fold(Suite::new("debian", "bookworm"), |suite, deb| suite.deb(&mut repo, control(deb), deb.build()));
         (repo, suite)
     }
 
@@ -164,11 +186,6 @@ impl Makings {
         let link = format!("<a href=\"../../files/{file}#sha256={}\">{file}</a>", Digest::of(&bytes).hex());
         self.upstream.put(&format!("/simple/{project}/"), format!("<!DOCTYPE html><html><body>{link}</body></html>"));
         self.upstream.put(&format!("/files/{file}"), bytes);
-    }
-
-    /// Breaks the answer for a package of the archive.
-    pub fn spoil(&self, package: &str, how: Broken) {
-        self.upstream.spoil(&format!("/debian/pool/main/{package}.deb"), how);
     }
 
     /// Runs labimg.
@@ -200,10 +217,11 @@ impl Makings {
         layers.map(|l| l["digest"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The digest of the image's manifest for a platform.
+    /// The digest of the image's manifest for a platform; an image for one platform is its manifest.
     pub fn manifest(&self, architecture: &str) -> String {
-        let index = self.cat("made.lab/app:1");
-        let manifests = index["manifests"].as_array().unwrap();
+        let index = self.run(&["cat", "made.labimg", "made.lab/app:1"]).ends(0).out;
+        let parsed: Value = serde_json::from_str(&index).unwrap();
+        let Some(manifests) = parsed["manifests"].as_array() else { return Digest::of(index.as_bytes()).to_string() };
         let found = manifests.iter().find(|m| m["platform"]["architecture"] == architecture).unwrap();
         found["digest"].as_str().unwrap().to_owned()
     }
@@ -220,10 +238,13 @@ impl Makings {
     }
 }
 
+fn control(deb: &Deb) -> &str {
+    std::str::from_utf8(&deb.control[0].1).unwrap()
+}
+
 /// The value of a control field.
 pub fn field<'d>(deb: &'d Deb, name: &str) -> &'d str {
-    let text = std::str::from_utf8(&deb.control[0].1).unwrap();
-    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).unwrap().trim()
+    control(deb).lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).unwrap().trim()
 }
 
 /// A program of an architecture, as far as anybody looks.
@@ -231,13 +252,35 @@ pub fn program(arch: &str) -> Vec<u8> {
     elf(if arch == "arm64" { 183 } else { 62 })
 }
 
+/// A whole program for amd64 that ends well and does nothing: its ELF header, one segment (elf(5)), `exit(0)`.
+pub fn ends_well() -> Vec<u8> {
+    let code = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+    let (base, size) = (0x40_0000_u64, 0x78 + code.len() as u64);
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for word in [base + 0x78, 0x40, 0] {
+        elf.extend_from_slice(&word.to_le_bytes());
+    }
+    for half in [0_u16, 0, 0x40, 0x38, 1, 0, 0, 0] {
+        elf.extend_from_slice(&half.to_le_bytes());
+    }
+    elf.extend_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]);
+    for word in [0, base, base, size, size, 0x1000] {
+        elf.extend_from_slice(&word.to_le_bytes());
+    }
+    elf.extend_from_slice(&code);
+    elf
+}
+
 /// The essential package: a shell, `env`, users, a configuration file.
 pub fn base(arch: &str) -> Deb {
+    base_with(arch, &program(arch))
+}
+
+/// The same with this shell.
+pub fn base_with(arch: &str, shell: &[u8]) -> Deb {
     let mut deb = Deb::new("base", "12", arch);
     deb.field("Essential: yes").dir("usr/").dir("usr/bin/").dir("etc/").control("conffiles", "/etc/base.conf\n");
-    for name in ["sh", "env"] {
-        deb.entry(&format!("./usr/bin/{name}"), b'0', 0o755, "", &program(arch));
-    }
+    deb.entry("./usr/bin/sh", b'0', 0o755, "", shell).entry("./usr/bin/env", b'0', 0o755, "", &program(arch));
     deb.file("etc/base.conf", "x\n").file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n");
     deb.file("etc/group", "root:x:0:\ndaemon:x:1:\n");
     deb

@@ -216,7 +216,9 @@ fn answer(state: &State, hit: &fault::Hit) -> Response<Body> {
         (Some(Broken::Bytes(other)), _) => good(hit, other),
         (Some(Broken::Stall(n)), Some(bytes)) => stalled(bytes, *n),
         // An index of wheels must say that it is HTML.
-        (_, Some(bytes)) if hit.path.starts_with("/simple/") => with(200, &[("content-type", "text/html")], bytes.clone()),
+        (_, Some(bytes)) if hit.path.starts_with("/simple/") => {
+            with(200, &[("content-type", "text/html")], bytes.clone())
+        }
         (_, Some(bytes)) => good(hit, bytes),
         _ => status(404),
     }
