@@ -74,6 +74,27 @@ fn a_package_that_moves_leaves_the_layers_without_it() {
 }
 
 #[test]
+fn a_second_image_shares_what_is_essential() {
+    let made = Makings::small_built();
+    let layers = made.layers("amd64");
+    let profile = made.world.text("made.toml");
+    let (image, other) = profile.split_at(profile.find("[[image]]").unwrap());
+    let second = other.replace("app:1", "second:1").replace("app/", "second/");
+    made.world.write("made.toml", format!("{image}{other}\n{second}"));
+    made.world.write("second/image.toml", "schema = 1\ndebian = \"bookworm\"\npackages = [\"lib\"]\n");
+    let stale = made.build().ends(3);
+    stale.says(&["packages image made.lab/second:1 (amd64): not in the lock", "hint: labimg lock made.toml\n"]);
+    made.run(&["lock", "made.toml"]).ends(0);
+    assert_eq!(made.steps(), (3, 7));
+    let manifest = made.cat("made.lab/second:1");
+    assert_eq!(manifest["layers"][0]["digest"], layers[0].as_str());
+    assert_eq!(made.layers("amd64"), layers);
+
+    made.world.edit("second/image.toml", "[\"lib\"]", "[]");
+    made.build().ends(3).says(&["packages image made.lab/second:1 (amd64): "]);
+}
+
+#[test]
 fn why_says_what_changed() {
     let mut made = Makings::small();
     made.run(&["lock", "made.toml"]).ends(0);

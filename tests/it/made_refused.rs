@@ -2,7 +2,7 @@
 
 use crate::support::Makings;
 use crate::support::makings::deb::{Deb, bomb};
-use crate::support::makings::debrepo::Key;
+use crate::support::makings::debrepo::{Key, Suite};
 use crate::support::makings::{app, base, lib};
 use crate::support::upstream::Broken;
 use crate::support::world::Run;
@@ -51,6 +51,21 @@ fn archives_that_can_not_be_trusted() {
     std::fs::remove_file(made.world.path("keys/archive.gpg")).unwrap();
     made.serve();
     no_lock(&made, 1, &["keys/archive.gpg"]);
+}
+
+#[test]
+fn an_archive_of_yesterday_is_taken_on_purpose() {
+    let made = Makings::small();
+    let old = |suite: Suite| suite.field("Valid-Until", "Sat, 18 Jul 2026 10:16:37 UTC");
+    made.serve_as(old);
+    made.keep_as("20260718T101637Z", old);
+    no_lock(&made, 1, &["snapshot = \"20260718T101637Z\" in [debian.NAME]\n"]);
+    made.world.edit("made.toml", "[debian.bookworm]\n", "[debian.bookworm]\nsnapshot = \"20260718T101637Z\"\n");
+    made.build().ends(0);
+    // Another mirror has nothing to say about it, and the archive of today neither.
+    made.world.empty_store();
+    made.upstream.remove("/debian/pool/main/app_1.0_all.deb");
+    made.build().ends(0);
 }
 
 #[test]

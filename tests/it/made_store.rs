@@ -124,6 +124,15 @@ fn a_package_that_is_gone_or_another_one() {
 }
 
 #[test]
+fn a_package_that_only_the_snapshots_have_still_comes() {
+    let made = Makings::small();
+    made.run(&["lock", "made.toml"]).ends(0);
+    made.keep_as("20260712T101637Z", |suite| suite);
+    made.upstream.remove("/debian/pool/main/app_1.0_all.deb");
+    made.build().ends(0);
+}
+
+#[test]
 fn a_lock_that_was_tampered_with() {
     let made = Makings::small();
     made.run(&["lock", "made.toml"]).ends(0);

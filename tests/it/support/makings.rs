@@ -141,6 +141,14 @@ impl Makings {
         self.put(repo);
     }
 
+    /// What [`serve_as`](Self::serve_as) serves, as the snapshot archive has it for a time.
+    pub fn keep_as(&self, time: &str, change: impl FnOnce(Suite) -> Suite) {
+        let (mut repo, suite) = self.suite();
+        change(suite).sign(&mut repo, &self.key);
+        let moved = |(path, bytes): (String, _)| (path.replacen("/debian/", &format!("/snapshots/{time}/"), 1), bytes);
+        self.put(Repo { files: repo.files.into_iter().map(moved).collect() });
+    }
+
     /// The archive with an `InRelease` of the test's own making.
     pub fn serve_release(&self, in_release: impl FnOnce(&str) -> Vec<u8>) {
         let (mut repo, suite) = self.suite();
