@@ -6,7 +6,7 @@ import redis
 from flask import Flask, jsonify
 from opentelemetry import trace
 
-SOCKET = os.environ.get("REDIS_SOCKET", "/run/quickstart/redis.sock")
+SOCKET = os.environ.get("REDIS_SOCKET", "/var/lib/quickstart/redis.sock")
 
 app = Flask(__name__)
 store = redis.Redis(unix_socket_path=SOCKET, socket_timeout=5)

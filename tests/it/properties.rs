@@ -103,7 +103,7 @@ fn lock() -> impl Strategy<Value = Lock> {
         charts: once(charts, |c| c.name.clone()),
         files: once(files, |f| format!("{:?} {} {:?}", f.kind, f.name, f.platform)),
         locals: once(locals, |l| l.path.clone()),
-        ..Lock::default()
+        ..Default::default()
     })
 }
 
