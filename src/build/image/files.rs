@@ -100,7 +100,11 @@ fn put_file(
     };
     if found.is_empty() {
         let message = format!("nothing is at `{from}`, which file `{}` is to come from", *file.to);
-        return Err(BuildError::user(message, "paths are relative to image.toml; lock again when files have come"));
+        let hint = match from.starts_with("step:") {
+            true => "`step:NAME/path` is what the step leaves at `/out/path`",
+            false => "paths are relative to image.toml; lock again when files have come",
+        };
+        return Err(BuildError::user(message, hint));
     }
     let folders = folder_mode(wanted.unwrap_or(0o644));
     for (path, entry) in found {

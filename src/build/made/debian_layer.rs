@@ -10,6 +10,7 @@ use crate::build::BuildError;
 use crate::build::debian::{RootOptions, build_root, unpack_all};
 use crate::build::layer::difference;
 use crate::build::step::{Action, Cost, Input, Outputs, Run};
+use crate::model::image_def::ALL_SCRIPTS;
 use crate::model::lock::LockedPackage;
 
 /// Which part of a root becomes the layer.
@@ -54,7 +55,10 @@ impl Action for DebianLayer {
             Part::Whole => Value::Null,
             Part::Beyond(names) => json!(names),
         };
-        json!({ "architecture": self.architecture, "below": below, "without-scripts": self.without_scripts })
+        // Names of other packages change nothing.
+        let ours = |name: &&String| *name == ALL_SCRIPTS || self.packages.iter().any(|p| p.name == **name);
+        let without: Vec<&String> = self.without_scripts.iter().filter(ours).collect();
+        json!({ "architecture": self.architecture, "below": below, "without-scripts": without })
     }
 
     fn inputs(&self) -> BTreeMap<String, Input> {
