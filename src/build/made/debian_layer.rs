@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::layer_outputs;
 use crate::build::BuildError;
-use crate::build::debian::{RootOptions, build_root, unpack_all};
+use crate::build::debian::{RootOptions, build_root, rules, unpack_all};
 use crate::build::layer::difference;
 use crate::build::step::{Action, Cost, Input, Outputs, Run};
 use crate::model::image_def::ALL_SCRIPTS;
@@ -58,7 +58,12 @@ impl Action for DebianLayer {
         // Names of other packages change nothing.
         let ours = |name: &&String| *name == ALL_SCRIPTS || self.packages.iter().any(|p| p.name == **name);
         let without: Vec<&String> = self.without_scripts.iter().filter(ours).collect();
-        json!({ "architecture": self.architecture, "below": below, "without-scripts": without })
+        json!({
+            "architecture": self.architecture,
+            "below": below,
+            "rules": rules::table::digest(),
+            "without-scripts": without,
+        })
     }
 
     fn inputs(&self) -> BTreeMap<String, Input> {
