@@ -13,6 +13,7 @@ use super::bundle::docker_tag;
 use crate::base::codec::Codec;
 use crate::base::digest::{Digest, Hasher};
 use crate::base::report::{Reporter, Task};
+use crate::base::tarball::{self, Kind, Member};
 use crate::base::tarfmt::{self, TarError};
 use crate::model::image::ImageRef;
 use crate::model::lock::LockedImage;
@@ -117,6 +118,9 @@ pub fn export(
     for (path, bytes) in &texts {
         tar.text(path, bytes)?;
     }
+    // Some readers (syft's among them) make no directory that an archive does not name.
+    tar.directory("blobs")?;
+    tar.directory("blobs/sha256")?;
     for (digest, size) in blobs {
         tar.blob(source, &digest, size, &task)?;
     }
@@ -233,6 +237,12 @@ impl TarWriter<'_> {
 
     fn header(&mut self, path: &str, size: u64) -> Result<(), ExportError> {
         let headers = tarfmt::headers(path, size, self.epoch, self.at)?;
+        self.put(&headers)
+    }
+
+    fn directory(&mut self, path: &str) -> Result<(), ExportError> {
+        let member = Member { path, kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: self.epoch };
+        let headers = tarball::headers(&member)?;
         self.put(&headers)
     }
 

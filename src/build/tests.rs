@@ -190,7 +190,9 @@ fn an_oci_export_lists_manifests_of_one_platform() {
         assert_eq!(listed["digest"], image.platforms[&Platform::LinuxAmd64].digest.to_string());
         assert_eq!(listed["annotations"]["io.containerd.image.name"], image.reference.tagged());
     }
-    let blobs: Vec<_> = members.iter().filter(|(p, _)| p.starts_with("blobs/")).collect();
+    let (dirs, blobs): (Vec<_>, Vec<_>) =
+        members.iter().filter(|(p, _)| p.starts_with("blobs/")).partition(|(p, _)| p.ends_with('/'));
+    assert_eq!(dirs.len(), 2);
     assert_eq!(blobs.len(), 2 + 2 + 3, "manifests, configs, layers: nothing twice, nothing of arm64, no index");
     assert!(blobs.iter().all(|(path, data)| path.ends_with(&Digest::of(data).hex())));
 }
