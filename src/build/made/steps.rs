@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Request, local};
 use crate::base::report::Reporter;
+use crate::base::shell;
 use crate::build::BuildError;
 use crate::build::debian::{RootOptions, build_root, unpack_all, write_tree};
 use crate::build::run_step::{OUT, RunStep};
@@ -42,7 +43,7 @@ pub(super) fn actions(request: &Request<'_>) -> Result<Vec<Box<dyn Action>>, Bui
                 memory: step.memory.as_ref().map_or(MEMORY, |m| u64::from(**m)),
             },
             helper: request.program.to_owned(),
-            exec: format!("labimg toolchain exec {}", request.path.display()),
+            exec: format!("labimg toolchain exec {}", shell::word(request.path)),
         }));
     }
     Ok(actions)
