@@ -12,6 +12,7 @@ use crate::build::debian::{RootOptions, build_root, unpack_all, write_tree};
 use crate::build::run_step::{OUT, RunStep};
 use crate::build::step::{Action, Cost, Input};
 use crate::build::toolchain::Toolchain;
+use crate::build::tree::Entry;
 use crate::model::lock::{FileKind, Lock, LockedPackage, toolchain_set};
 use crate::model::platform::Platform;
 use crate::model::profile::{Step, StepInput};
@@ -120,6 +121,26 @@ fn write(
         architecture: arch.to_owned(),
         essential_names: Default::default(),
     };
-    let root = build_root(unpacked, &options)?;
+    let mut root = build_root(unpacked, &options)?;
+    root.full.entries.values_mut().for_each(everyones);
     write_tree(&root.full, dir, 0)
+}
+
+/// In the sandbox there is one user: a tree that root unpacked must look as anybody's. And a store holds no programs that
+/// give their caller root's rights.
+fn everyones(entry: &mut Entry) {
+    (entry.uid, entry.gid) = (0, 0);
+    entry.mode &= 0o777;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_is_nobodys_and_gives_nobody_rights() {
+        let mut entry = Entry { mode: 0o4755, uid: 0, gid: 42, ..Entry::dir(&"a package".into()) };
+        everyones(&mut entry);
+        assert_eq!((entry.mode, entry.uid, entry.gid), (0o755, 0, 0));
+    }
 }
