@@ -322,3 +322,11 @@ fn a_tree_on_disk_has_its_modes_and_times() {
     assert!(write_tree(&tree, other.path(), 0).is_err());
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_group_that_no_package_makes_is_told_with_a_way_out() {
+    let alone = Deb::new("base-files", "1", "all");
+    let error = roots(vec![good(&alone, "base-files")]).unwrap_err();
+    let hint = error.hint().unwrap_or_default();
+    assert!(error.to_string().contains("the group `mail`") && hint.contains("base-passwd"), "{error:?}");
+}

@@ -10,5 +10,6 @@ pub mod exe;
 pub mod flock;
 pub mod gzip;
 pub mod report;
+pub mod shell;
 pub mod tarball;
 pub mod tarfmt;

@@ -1,5 +1,6 @@
 //! What can go wrong while building.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::model::guest_path::{GuestPath, GuestPathError};
@@ -117,9 +118,18 @@ impl BuildError {
         }
     }
 
-    /// An I/O error at `path` while trying to `action` (a verb).
+    /// An I/O error at `path` while trying to `action` (a verb). A full disk is told as the store's.
     pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), action, source }
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path: path.to_owned() }.into(),
+            _ => Self::Io { path: path.to_owned(), action, source },
+        }
+    }
+
+    /// Whether what a step left tells something about this error. Where the step never ran, or the disk is full, it is only
+    /// in the way.
+    pub fn can_be_looked_into(&self) -> bool {
+        !matches!(self, Self::User { .. } | Self::Store(_) | Self::Internal(_))
     }
 
     /// Bytes that are not what they should be.

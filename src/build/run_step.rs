@@ -9,6 +9,7 @@ use serde_json::json;
 use super::sandbox::{self, Exit, Spec, Stop};
 use super::step::{Action, Cost, Input, Outputs, Run, tree_tar};
 use super::toolchain::Toolchain;
+use crate::base::shell;
 use crate::build::BuildError;
 
 /// Moves whenever the same script could leave other bytes: another environment, other modes in the archive.
@@ -87,7 +88,7 @@ impl Action for RunStep {
     fn look_inside(&self, scratch: &Path) -> Option<String> {
         // Before the sandbox was made there is nothing to look into.
         Spec::load(scratch).ok()?;
-        Some(format!("{} --scratch {} -- /bin/sh", self.exec, scratch.display()))
+        Some(format!("{} --scratch {} -- /bin/sh", self.exec, shell::word(scratch)))
     }
 }
 
@@ -109,9 +110,10 @@ impl RunStep {
         Ok(placed)
     }
 
-    /// The script in a message: its first line.
+    /// The script in a message: its first line that is no comment.
     fn told(&self) -> String {
-        let mut lines = self.script.trim().lines();
+        let said = |l: &&str| !l.is_empty() && !l.starts_with('#');
+        let mut lines = self.script.lines().map(str::trim).filter(said);
         let first = lines.next().unwrap_or_default();
         if lines.next().is_some() { format!("`{first} …`") } else { format!("`{first}`") }
     }

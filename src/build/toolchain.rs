@@ -15,7 +15,7 @@ use crate::store::toolchain::ToolchainPlace;
 use crate::store::{Store, StoreError};
 
 /// Moves whenever the same packages give another tree.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How long we wait for another labimg that unpacks the same toolchain.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::{Request, local};
 use crate::base::report::Reporter;
+use crate::base::shell;
 use crate::build::BuildError;
 use crate::build::debian::{RootOptions, build_root, unpack_all, write_tree};
 use crate::build::run_step::{OUT, RunStep};
 use crate::build::step::{Action, Cost, Input};
 use crate::build::toolchain::Toolchain;
+use crate::build::tree::Entry;
 use crate::model::lock::{FileKind, Lock, LockedPackage, toolchain_set};
 use crate::model::platform::Platform;
 use crate::model::profile::{Step, StepInput};
@@ -42,7 +44,7 @@ pub(super) fn actions(request: &Request<'_>) -> Result<Vec<Box<dyn Action>>, Bui
                 memory: step.memory.as_ref().map_or(MEMORY, |m| u64::from(**m)),
             },
             helper: request.program.to_owned(),
-            exec: format!("labimg toolchain exec {}", request.path.display()),
+            exec: format!("labimg toolchain exec {}", shell::word(request.path)),
         }));
     }
     Ok(actions)
@@ -121,6 +123,26 @@ fn write(
         architecture: arch.to_owned(),
         essential_names: Default::default(),
     };
-    let root = build_root(unpacked, &options)?;
+    let mut root = build_root(unpacked, &options)?;
+    root.full.entries.values_mut().for_each(everyones);
     write_tree(&root.full, dir, 0)
+}
+
+/// In the sandbox there is one user: a tree that root unpacked must look as anybody's. And a store holds no programs that
+/// give their caller root's rights.
+fn everyones(entry: &mut Entry) {
+    (entry.uid, entry.gid) = (0, 0);
+    entry.mode &= 0o777;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_is_nobodys_and_gives_nobody_rights() {
+        let mut entry = Entry { mode: 0o4755, uid: 0, gid: 42, ..Entry::dir(&"a package".into()) };
+        everyones(&mut entry);
+        assert_eq!((entry.mode, entry.uid, entry.gid), (0o755, 0, 0));
+    }
 }

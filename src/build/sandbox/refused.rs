@@ -35,6 +35,11 @@ pub(super) fn refused(what: &str, error: io::Error) -> Failure {
     } else {
         None
     };
+    let error = match error.kind() {
+        // What unshare(2) says where a limit is reached has nothing to do with a disk.
+        io::ErrorKind::StorageFull => "no more of them are allowed".to_owned(),
+        _ => error.to_string(),
+    };
     let what = format!("build steps run in namespaces of their own, and this machine does not let us {what}: {error}");
     Failure { what, hint }
 }
@@ -72,5 +77,10 @@ mod tests {
         let failure = refused("make a user namespace", io::ErrorKind::PermissionDenied.into());
         assert!(failure.hint.is_some() && failure.what.contains("make a user namespace"), "{failure:?}");
         assert!(refused("x", io::ErrorKind::NotFound.into()).hint.is_none());
+        let limit = refused("make a user namespace", io::Error::from_raw_os_error(28));
+        assert!(
+            limit.hint.is_some() && limit.what.ends_with("a user namespace: no more of them are allowed"),
+            "{limit:?}"
+        );
     }
 }

@@ -358,11 +358,12 @@ fn failed(job: &Job<'_>, options: &EngineOptions<'_>, scratch: tempfile::TempDir
     let dir = scratch.keep();
     // One without anything in it helps nobody.
     let empty = fs_err::remove_dir(&dir).is_ok();
-    if !options.keep_failed && !empty {
+    let keep = options.keep_failed && source.can_be_looked_into() && !empty;
+    if !keep && !empty {
         // The failure is what must be told.
         let _ = dirs::remove(&dir);
     }
-    let kept: Option<PathBuf> = (options.keep_failed && !empty).then_some(dir);
+    let kept: Option<PathBuf> = keep.then_some(dir);
     let hint = kept.as_deref().map(|dir| match job.action.look_inside(dir) {
         Some(command) => format!("what it left is in `{}`; look into it with: {command}", dir.display()),
         None => format!("what it left is in `{}`", dir.display()),

@@ -163,9 +163,14 @@ impl Apply<'_> {
     fn owned(&self, entry: Entry, put: &Put) -> Result<Entry, BuildError> {
         let wrong = |what: &str| BuildError::Internal(format!("data/debian/rules.toml: `{}`: {what}", put.path));
         let mode = put.mode.as_deref().map(|m| u32::from_str_radix(m, 8)).transpose().map_err(|_| wrong("no mode"))?;
-        let user = put.user.as_deref().map(|u| self.users.uid(u).ok_or_else(|| wrong("no such user"))).transpose()?;
-        let group =
-            put.group.as_deref().map(|g| self.users.gid(g).ok_or_else(|| wrong("no such group"))).transpose()?;
+        let nobody = |kind: &str, name: &str| {
+            BuildError::user(
+                format!("`{}` must belong to the {kind} `{name}`, and no package here makes that {kind}", put.path),
+                "add the package that does (most are of `base-passwd`), or take the essential packages: `essential = true`",
+            )
+        };
+        let user = put.user.as_deref().map(|u| self.users.uid(u).ok_or_else(|| nobody("user", u))).transpose()?;
+        let group = put.group.as_deref().map(|g| self.users.gid(g).ok_or_else(|| nobody("group", g))).transpose()?;
         let (mode, uid, gid) = (mode.unwrap_or(entry.mode), user.unwrap_or(entry.uid), group.unwrap_or(entry.gid));
         Ok(Entry { mode, uid, gid, ..entry })
     }

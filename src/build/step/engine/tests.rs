@@ -235,6 +235,20 @@ fn a_failure_keeps_its_scratch_and_a_second_try_goes_on_from_there() {
 }
 
 #[test]
+fn scratch_that_tells_nothing_does_not_stay() {
+    let bench = Bench::new();
+    let full = || BuildError::io(Path::new("/some/file"), "write", std::io::ErrorKind::StorageFull.into());
+    let refused = || BuildError::user("no namespaces here", "ask somebody");
+    for why in [full, refused as fn() -> BuildError] {
+        let error = bench.build(vec![bench.step("a", &[], move |_| Err(why()))], Rebuild::No).unwrap_err();
+        let BuildError::StepFailed { scratch: None, hint: None, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(bench.scratch_left(), 0);
+    }
+    assert!(full().to_string().contains("no space left on the file system of `/some/file`"));
+    assert_eq!(refused().hint().as_deref(), Some("ask somebody"));
+}
+
+#[test]
 fn a_panic_and_outputs_that_are_not_there_are_failures() {
     let bench = Bench::new();
     let panics = bench.build(vec![bench.step("a", &[], |_| panic!("oh"))], Rebuild::No).unwrap_err();
