@@ -9,15 +9,14 @@ pub mod ldcache;
 pub mod merge;
 pub mod root;
 pub mod rules;
-pub mod spool;
 pub mod stanza;
 pub mod unpack;
 pub mod unpack_all;
-pub mod version;
 pub mod write_tree;
 
 pub use root::{Root, RootOptions, build_root};
 pub use rules::review::{Unhandled, review};
+pub use rules::table::rules_digest;
 pub use unpack::{Unpacked, unpack};
 pub use unpack_all::unpack_all;
 pub use write_tree::write_tree;

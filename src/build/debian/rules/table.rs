@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::users::WantUser;
+use crate::base::digest::Digest;
 use crate::build::BuildError;
 
 /// The file.
@@ -117,6 +118,11 @@ pub struct Impossible {
     pub package: String,
     /// Why, and what to do instead.
     pub why: String,
+}
+
+/// What the rules are known by: they shape what packages become, so they belong into build keys.
+pub fn rules_digest() -> Digest {
+    Digest::of(TEXT.as_bytes())
 }
 
 impl Rules {
