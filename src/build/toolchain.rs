@@ -28,12 +28,13 @@ pub struct Toolchain {
     write: Box<WriteTree>,
 }
 
-/// What a toolchain is known by: its packages, and how they are unpacked.
+/// What a toolchain is known by: its packages, and how they are unpacked, for which the rules count, too.
 pub fn key(packages: &[LockedPackage]) -> Digest {
     let mut digests: Vec<String> = packages.iter().map(|p| p.digest.to_string()).collect();
     digests.sort();
     digests.dedup();
-    Digest::of(format!("toolchain/{VERSION}\n{}\n", digests.join("\n")).as_bytes())
+    let rules = crate::build::debian::rules_digest();
+    Digest::of(format!("toolchain/{VERSION}\n{rules}\n{}\n", digests.join("\n")).as_bytes())
 }
 
 /// Where the tree of these packages is, once it is there.

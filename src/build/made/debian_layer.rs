@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::layer_outputs;
 use crate::build::BuildError;
-use crate::build::debian::{RootOptions, build_root, unpack_all};
+use crate::build::debian::{RootOptions, build_root, rules_digest, unpack_all};
 use crate::build::layer::difference;
 use crate::build::step::{Action, Cost, Input, Outputs, Run};
 use crate::model::lock::LockedPackage;
@@ -54,7 +54,13 @@ impl Action for DebianLayer {
             Part::Whole => Value::Null,
             Part::Beyond(names) => json!(names),
         };
-        json!({ "architecture": self.architecture, "below": below, "without-scripts": self.without_scripts })
+        json!({
+            "architecture": self.architecture,
+            "below": below,
+            // A labimg with other rules must not find what this one made.
+            "rules": rules_digest(),
+            "without-scripts": self.without_scripts,
+        })
     }
 
     fn inputs(&self) -> BTreeMap<String, Input> {
