@@ -11,6 +11,7 @@ use crate::build::debian::{RootOptions, build_root, unpack_all, write_tree};
 use crate::build::run_step::{OUT, RunStep};
 use crate::build::step::{Action, Cost, Input};
 use crate::build::toolchain::Toolchain;
+use crate::build::tree::Tree;
 use crate::model::lock::{FileKind, Lock, LockedPackage, toolchain_set};
 use crate::model::platform::Platform;
 use crate::model::profile::{Step, StepInput};
@@ -119,6 +120,33 @@ fn write(
         architecture: arch.to_owned(),
         essential_names: Default::default(),
     };
-    let root = build_root(unpacked, &options)?;
+    let mut root = build_root(unpacked, &options)?;
+    without_set_id(&mut root.full);
     write_tree(&root.full, dir, 0)
+}
+
+/// Takes set-user-id and set-group-id bits off: in the store of root they would be old programs like `su` that everybody may
+/// run. In a sandbox they mean nothing.
+fn without_set_id(tree: &mut Tree) {
+    tree.entries.values_mut().for_each(|entry| entry.mode &= 0o1777);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::tree::{Content, Entry};
+    use crate::model::guest_path::GuestPath;
+
+    #[test]
+    fn a_toolchain_has_no_set_user_id_programs() {
+        let path = |text: &str| GuestPath::parse(text).unwrap();
+        let mut tree = Tree::default();
+        let from = "package".into();
+        tree.put(path("usr/bin/su"), Entry::file(&from, 0o4755, Content::bytes(Vec::new())));
+        tree.put(path("var/mail"), Entry { mode: 0o2775, ..Entry::dir(&from) });
+        tree.put(path("tmp"), Entry { mode: 0o1777, ..Entry::dir(&from) });
+        without_set_id(&mut tree);
+        let mode = |text: &str| tree.get(&path(text)).map(|e| e.mode);
+        assert_eq!([mode("usr/bin/su"), mode("var/mail"), mode("tmp")], [Some(0o755), Some(0o775), Some(0o1777)]);
+    }
 }
