@@ -346,11 +346,13 @@ fn checked(store: &Store, made: Outputs) -> Result<Outputs, BuildError> {
 
 fn failed(job: &Job<'_>, options: &EngineOptions<'_>, scratch: tempfile::TempDir, source: BuildError) -> BuildError {
     let dir = scratch.keep();
-    if !options.keep_failed {
+    // One that has nothing in it helps nobody: what went wrong was found before anything was written.
+    let keep = options.keep_failed && fs_err::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+    if !keep {
         // The failure is what must be told.
         let _ = dirs::remove(&dir);
     }
-    let kept: Option<PathBuf> = options.keep_failed.then_some(dir);
+    let kept: Option<PathBuf> = keep.then_some(dir);
     let hint = kept.as_deref().map(|dir| match job.action.look_inside(dir) {
         Some(command) => format!("what it left is in `{}`; look into it with: {command}", dir.display()),
         None => format!("what it left is in `{}`", dir.display()),
