@@ -227,7 +227,7 @@ async fn the_lock_wins_over_a_moved_tag_and_a_vanished_digest_is_named() {
     let error = fetch_lock(&net(&gone), &open(third.path()), &lock).await.unwrap_err();
     assert!(error.to_string().contains(&digest.to_string()), "{error}");
     let hint = error.hint().unwrap();
-    assert!(hint.contains(&gone.base) && hint.contains("labimg lock --update quay.io/lab/one:1"), "{hint}");
+    assert!(hint.contains(&gone.base) && hint.contains("labimg lock PROFILE --update quay.io/lab/one:1"), "{hint}");
 }
 
 #[tokio::test]

@@ -108,6 +108,7 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::User { hint, .. } => Some(hint.clone()),
+            Self::Clash { .. } => Some("leave one of them out, or give it another path".to_owned()),
             Self::StepFailed { source, hint, .. } => match (source.hint(), hint) {
                 (Some(first), Some(then)) => Some(format!("{first}; {then}")),
                 (first, then) => first.or_else(|| then.clone()),

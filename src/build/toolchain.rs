@@ -15,7 +15,7 @@ use crate::store::toolchain::ToolchainPlace;
 use crate::store::{Store, StoreError};
 
 /// Moves whenever the same packages give another tree.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How long we wait for another labimg that unpacks the same toolchain.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -28,12 +28,12 @@ pub struct Toolchain {
     write: Box<WriteTree>,
 }
 
-/// What a toolchain is known by: its packages, and how they are unpacked, for which the rules count, too.
+/// What a toolchain is known by: its packages, and how they are unpacked.
 pub fn key(packages: &[LockedPackage]) -> Digest {
     let mut digests: Vec<String> = packages.iter().map(|p| p.digest.to_string()).collect();
     digests.sort();
     digests.dedup();
-    let rules = crate::build::debian::rules_digest();
+    let rules = crate::build::debian::rules::table::digest();
     Digest::of(format!("toolchain/{VERSION}\n{rules}\n{}\n", digests.join("\n")).as_bytes())
 }
 

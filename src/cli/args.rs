@@ -106,8 +106,8 @@ pub enum Verb {
     Store(StoreArgs),
     /// Look whether this machine is fit
     Doctor(DoctorArgs),
-    /// Print the JSON Schema of profiles
-    Schema,
+    /// Print the JSON Schema of profiles, or of image.toml files
+    Schema(SchemaArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }
@@ -319,6 +319,14 @@ pub enum StoreVerb {
 /// `labimg doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {}
+
+/// `labimg schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of `image.toml` files
+    #[arg(long)]
+    pub image: bool,
+}
 
 /// `labimg completions`
 #[derive(Debug, Args)]

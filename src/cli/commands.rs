@@ -49,7 +49,7 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
         Verb::Toolchain(args) => toolchain(app, args.verb).await,
         Verb::Store(args) => store(app, args.verb).await,
         Verb::Doctor(_) => doctor(app),
-        Verb::Schema => out(print::json(&ops::schema::schema())),
+        Verb::Schema(args) => out(print::json(&if args.image { ops::schema::image() } else { ops::schema::profile() })),
         Verb::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut super::args::Cli::command(), "labimg", &mut script);

@@ -204,11 +204,15 @@ pub(super) fn checked(done: &CheckOutcome, repair: bool) -> String {
         (n, 0) => format!("{n} bad, all repaired: {sum}\n"),
         (_, n) if repair => {
             let disk = if done.remaining.iter().all(|bad| bad.readable) { "" } else { UNREADABLE };
-            format!("{n} bad still: {sum}\n{disk}hint: labimg build PROFILE brings back files beside the profile\n")
+            format!("{n} bad still: {sum}\n{disk}{HOME_MADE}")
         }
         (_, n) => format!("{n} bad: {sum}\nhint: labimg store check --repair\n"),
     }
 }
+
+/// What to do about blobs that nobody serves.
+const HOME_MADE: &str =
+    "hint: labimg build PROFILE brings back files beside the profile, and makes anew what labimg made\n";
 
 /// What to do about blobs that were not thrown away.
 const UNREADABLE: &str =

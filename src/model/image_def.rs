@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::source_map::Loc;
 
+/// In `without-scripts`, in place of a package's name: all packages.
+pub const ALL_SCRIPTS: &str = "*";
+
 /// A container image made from packages, wheels and files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -24,7 +27,7 @@ pub struct ImageDef {
     /// Whether Debian's essential packages (a shell, coreutils) are in it, too (yes where not given).
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub essential: bool,
-    /// Packages whose maintainer scripts may stay undone although labimg does not know what they do.
+    /// Packages whose maintainer scripts may stay undone although labimg does not know what they do; `*` means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_scripts: Vec<Loc<String>>,
     /// Names of the profile's `[[wheel]]` tables.

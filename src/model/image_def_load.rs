@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::guest_path::GuestPath;
-use super::image_def::{ImageDef, ImageFile, ImageUser};
+use super::image_def::{ALL_SCRIPTS, ImageDef, ImageFile, ImageUser};
 use super::profile::ProfileError;
 use super::profile::load::{check_schema, diagnose, parse_tree};
 use super::profile::validate::Findings;
@@ -115,7 +115,8 @@ fn packages(def: &ImageDef, found: &mut Findings<'_>) {
         let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
         text.len() < 2 || text.starts_with(['+', '-', '.']) || !text.chars().all(rest)
     };
-    for package in def.packages.iter().chain(&def.without_scripts).filter(|p| no_name(p)) {
+    let scripts = def.without_scripts.iter().filter(|p| p.as_str() != ALL_SCRIPTS);
+    for package in def.packages.iter().chain(scripts).filter(|p| no_name(p)) {
         found.add(&package.span(), format!("`{}` is not the name of a package", **package)).hint =
             Some("names have lower-case letters, digits, `+`, `-` and `.`; versions are the lock's".to_owned());
     }
@@ -215,7 +216,10 @@ fn origin(file: &ImageFile, found: &mut Findings<'_>) {
 fn absolute(path: &Loc<String>, found: &mut Findings<'_>) -> Option<GuestPath> {
     if !path.starts_with('/') {
         found.add(&path.span(), format!("`{}` is not an absolute path in the image", **path)).hint =
-            Some(format!("`/{}`", path.trim_start_matches("./")));
+            Some(match path.contains("..") {
+                true => "write it from the root of the image on, as `/srv/app`".to_owned(),
+                false => format!("`/{}`", path.trim_start_matches("./")),
+            });
         return None;
     }
     match GuestPath::parse(path) {

@@ -174,6 +174,7 @@ fn build_kind(error: &BuildError) -> Kind {
 fn build_hint(error: &BuildError) -> Option<String> {
     match error {
         BuildError::Store(e) => store_hint(e),
+        BuildError::StepFailed { source, scratch: None, .. } => build_hint(source),
         _ => error.hint(),
     }
 }

@@ -247,7 +247,7 @@ impl SourceError {
                 Some("run the same command without --offline (or LABIMG_OFFLINE) once".to_owned())
             }
             Self::Mismatch { .. } | Self::Size { .. } => Some(
-                "the file was replaced upstream or altered on the way; if the change is wanted: labimg lock --update NAME"
+                "the file was replaced upstream or altered on the way; if the change is wanted: labimg lock PROFILE --update NAME"
                     .to_owned(),
             ),
             _ => None,
@@ -260,7 +260,10 @@ fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]
     match error.kind() {
         ErrorKind::NotFound if by_digest => {
             let who = asked.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>().join(" and ");
-            Some(format!("the lock names bytes that {who} no longer serves; labimg lock --update {}", image.tagged()))
+            Some(format!(
+                "the lock names bytes that {who} no longer serves; labimg lock PROFILE --update {}",
+                image.tagged()
+            ))
         }
         ErrorKind::Unauthorized if image.registry == "docker.io" => Some("log in first: docker login".to_owned()),
         _ => match error {
@@ -368,7 +371,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         let hint = error.hint().unwrap();
         assert!(hint.contains("http://127.0.0.1:5000 no longer serves"), "{hint}");
-        assert!(hint.ends_with("labimg lock --update docker.io/x/y:1"), "{hint}");
+        assert!(hint.ends_with("labimg lock PROFILE --update docker.io/x/y:1"), "{hint}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use super::{Store, StoreError};
 use crate::base::atomic;
-use crate::base::digest::{Digest, Hasher};
+use crate::base::digest::{Digest, Hasher, hash_reader};
 
 /// Anything that holds blobs: a store, or a bundle file.
 pub trait BlobSource: Send + Sync {
@@ -55,6 +55,19 @@ impl Store {
             std::io::ErrorKind::NotFound => StoreError::Missing { digest: *digest, store: self.root.clone() },
             _ => StoreError::io(&path, "open", e),
         })
+    }
+
+    /// Hashes a blob.
+    ///
+    /// # Errors
+    /// [`StoreError::BadBlob`] when its bytes are not what its name says; when it is not there or can not be read.
+    pub fn verify(&self, digest: &Digest) -> Result<(), StoreError> {
+        let file = self.blob_file(digest)?;
+        let (found, _) = hash_reader(file).map_err(|e| StoreError::io(&self.blob_path(digest), "read", e))?;
+        if found == *digest {
+            return Ok(());
+        }
+        Err(StoreError::BadBlob { digest: *digest, why: format!("its bytes have digest {found}") })
     }
 
     /// Whether the blob is there with this size. A file of another size is not the blob, whatever its name.

@@ -85,7 +85,7 @@ fn a_vanished_digest_names_who_lacks_it() {
     run.says(&[
         "docker.io/library/web:1",
         &layer("web one linux/arm64"),
-        "hint: the lock names bytes that $SERVER no longer serves; labimg lock --update docker.io/library/web:1",
+        "hint: the lock names bytes that $SERVER no longer serves; labimg lock PROFILE --update docker.io/library/web:1",
     ]);
 }
 

@@ -1,4 +1,5 @@
 //! A Debian archive made in a test: packages, indices, and Release files signed by a throw-away key.
+#![allow(dead_code)] // each test file takes its part
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -97,16 +98,21 @@ impl Suite {
     }
 
     /// Adds `name version`, with more fields, for `amd64`, `arm64`, or both (`all`).
-    pub fn package(mut self, repo: &mut Repo, label: &str, architecture: &str, more: &str) -> Self {
+    pub fn package(self, repo: &mut Repo, label: &str, architecture: &str, more: &str) -> Self {
         let (name, version) = label.split_once(' ').unwrap();
-        let path = format!("pool/main/{name}_{version}_{architecture}.deb");
-        let deb = deb(name, version, architecture);
         let more = if more.is_empty() { String::new() } else { format!("{more}\n") };
-        let stanza = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n{more}Filename: {path}\nSize: {}\nSHA256: {}\nDescription: x\n y\n\n",
-            deb.len(),
-            Digest::of(&deb).hex()
-        );
+        let control =
+            format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n{more}Description: x\n y\n");
+        self.deb(repo, &control, deb(name, version, architecture))
+    }
+
+    /// Adds a package by its control stanza and its file.
+    pub fn deb(mut self, repo: &mut Repo, control: &str, deb: Vec<u8>) -> Self {
+        let field = |name: &str| control.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim();
+        let architecture = field("Architecture:");
+        let path = format!("pool/main/{}_{}_{architecture}.deb", field("Package:"), field("Version:"));
+        let (size, hex) = (deb.len(), Digest::of(&deb).hex());
+        let stanza = format!("{control}Filename: {path}\nSize: {size}\nSHA256: {hex}\n\n");
         for ((_, of), text) in &mut self.indices {
             if architecture == "all" || of == architecture {
                 text.push_str(&stanza);

@@ -16,7 +16,6 @@ pub mod write_tree;
 
 pub use root::{Root, RootOptions, build_root};
 pub use rules::review::{Unhandled, review};
-pub use rules::table::rules_digest;
 pub use unpack::{Unpacked, unpack};
 pub use unpack_all::unpack_all;
 pub use write_tree::write_tree;

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::layer_outputs;
 use crate::build::BuildError;
-use crate::build::debian::{RootOptions, build_root, rules_digest, unpack_all};
+use crate::build::debian::{RootOptions, build_root, rules, unpack_all};
 use crate::build::layer::difference;
 use crate::build::step::{Action, Cost, Input, Outputs, Run};
+use crate::model::image_def::ALL_SCRIPTS;
 use crate::model::lock::LockedPackage;
 
 /// Which part of a root becomes the layer.
@@ -46,7 +47,7 @@ impl Action for DebianLayer {
     }
 
     fn builder(&self) -> &'static str {
-        "debian-layer/1"
+        "debian-layer/2"
     }
 
     fn params(&self) -> Value {
@@ -54,12 +55,14 @@ impl Action for DebianLayer {
             Part::Whole => Value::Null,
             Part::Beyond(names) => json!(names),
         };
+        // Names of other packages change nothing.
+        let ours = |name: &&String| *name == ALL_SCRIPTS || self.packages.iter().any(|p| p.name == **name);
+        let without: Vec<&String> = self.without_scripts.iter().filter(ours).collect();
         json!({
             "architecture": self.architecture,
             "below": below,
-            // A labimg with other rules must not find what this one made.
-            "rules": rules_digest(),
-            "without-scripts": self.without_scripts,
+            "rules": rules::table::digest(),
+            "without-scripts": without,
         })
     }
 

@@ -94,9 +94,9 @@ fn debian_layers(
         let step = actions.add(DebianLayer {
             name: format!("essential {} {architecture}", **debian),
             architecture: architecture.clone(),
+            without_scripts: shared_without_scripts(request, debian),
             packages,
             part: Part::Whole,
-            without_scripts: BTreeSet::new(),
         });
         layers.push(("essential packages".to_owned(), step));
     }
@@ -109,6 +109,14 @@ fn debian_layers(
     });
     layers.push(("packages".to_owned(), step));
     layers
+}
+
+/// Packages of a table whose scripts may stay undone: the layer of the essential ones is every image's, so any image may say so.
+/// An image that does not is refused when its own layer is made.
+fn shared_without_scripts(request: &Request<'_>, debian: &str) -> BTreeSet<String> {
+    let defs = request.defs.values().map(|d| &d.def);
+    let of_table = defs.filter(|def| def.debian.as_ref().is_some_and(|d| **d == *debian));
+    of_table.flat_map(|def| &def.without_scripts).map(|name| name.to_string()).collect()
 }
 
 fn wheels(

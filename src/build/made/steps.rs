@@ -113,6 +113,8 @@ fn write(
     let scratch =
         tempfile::tempdir_in(crate::base::atomic::parent(dir)).map_err(|e| BuildError::io(dir, "write beside", e))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // As for a step's inputs: a damaged package must not become a program.
+    packages.iter().try_for_each(|p| store.verify(&p.digest))?;
     let unpacked = unpack_all(store, packages, scratch.path(), threads, reporter)?;
     let options = RootOptions {
         epoch: 0,

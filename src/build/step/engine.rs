@@ -273,12 +273,7 @@ fn remember(options: &EngineOptions<'_>, name: &str, key: Digest, document: &Key
 /// Runs a step, and once more where it is to be compared.
 fn work(job: &Job<'_>, options: &EngineOptions<'_>) -> Result<Done, BuildError> {
     let key = job.document.key();
-    if let Some((label, gone)) = job.inputs.iter().find(|(_, i)| !options.store.has(&i.digest, i.size)) {
-        let store = options.store.path().to_owned();
-        let source = Box::new(StoreError::Missing { digest: gone.digest, store }.into());
-        let step = format!("{}, input `{label}`", job.name);
-        return Err(BuildError::StepFailed { step, source, scratch: None, hint: None });
-    }
+    sound(job, options.store)?;
     let threads = job.action.cost().cores.clamp(1, options.cores.max(1));
     let outputs = match &job.before {
         Some(before) => before.clone(),
@@ -299,6 +294,21 @@ fn work(job: &Job<'_>, options: &EngineOptions<'_>) -> Result<Done, BuildError> 
         }
     }
     Ok(Done { outputs: made.outputs, built: true, key })
+}
+
+/// Hashes what a step reads: a damaged input must not shape what is kept under the key of a good one.
+fn sound(job: &Job<'_>, store: &Store) -> Result<(), BuildError> {
+    for (label, input) in &job.inputs {
+        let wrong = match store.has(&input.digest, input.size) {
+            true => store.verify(&input.digest).err(),
+            false => Some(StoreError::Missing { digest: input.digest, store: store.path().to_owned() }),
+        };
+        if let Some(e) = wrong {
+            let step = format!("{}, input `{label}`", job.name);
+            return Err(BuildError::StepFailed { step, source: Box::new(e.into()), scratch: None, hint: None });
+        }
+    }
+    Ok(())
 }
 
 /// A step that failed the second time only.
@@ -346,13 +356,13 @@ fn checked(store: &Store, made: Outputs) -> Result<Outputs, BuildError> {
 
 fn failed(job: &Job<'_>, options: &EngineOptions<'_>, scratch: tempfile::TempDir, source: BuildError) -> BuildError {
     let dir = scratch.keep();
-    // One that has nothing in it helps nobody: what went wrong was found before anything was written.
-    let keep = options.keep_failed && fs_err::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
-    if !keep {
+    // One without anything in it helps nobody.
+    let empty = fs_err::remove_dir(&dir).is_ok();
+    if !options.keep_failed && !empty {
         // The failure is what must be told.
         let _ = dirs::remove(&dir);
     }
-    let kept: Option<PathBuf> = keep.then_some(dir);
+    let kept: Option<PathBuf> = (options.keep_failed && !empty).then_some(dir);
     let hint = kept.as_deref().map(|dir| match job.action.look_inside(dir) {
         Some(command) => format!("what it left is in `{}`; look into it with: {command}", dir.display()),
         None => format!("what it left is in `{}`", dir.display()),

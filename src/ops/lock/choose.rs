@@ -31,7 +31,7 @@ pub(super) fn moving(disk: &OnDisk, old: Option<&Lock>, options: &LockOptions) -
         let before = moving.len();
         moving.extend(known.iter().filter(|k| names(k, name)).cloned());
         if moving.len() == before && !known.iter().any(|k| names(k, name)) {
-            return Err(unknown(name, &known));
+            return Err(no_input(disk, old, name).unwrap_or_else(|| unknown(name, &known)));
         }
     }
     Ok(moving)
@@ -57,6 +57,23 @@ fn names(input: &str, name: &str) -> bool {
         _ => name.to_owned(),
     };
     plain == full || plain == name || input == name
+}
+
+/// Names that people take for inputs: a package's, whose table chooses all packages together, and an image's that is made here.
+fn no_input(disk: &OnDisk, old: Option<&Lock>, name: &str) -> Option<OpsError> {
+    let update = |what: &str| format!("labimg lock {} --update {what}", disk.path.display());
+    if let Some(package) = old.and_then(|l| l.packages.iter().find(|p| p.name == name)) {
+        let table = &package.debian;
+        let message = format!("packages move together: `{name}` is one of [debian.{table}]");
+        return Some(OpsError::hinted(message, update(table)));
+    }
+    let image = disk.inputs.made.get(&name.parse::<ImageRef>().ok()?)?;
+    let def = &disk.defs.get(&image.def)?.def;
+    let message = format!("`{name}` is made here: only what it is made of can move");
+    Some(match def.debian.iter().chain(&def.wheels).next() {
+        Some(input) => OpsError::hinted(message, update(input)),
+        None => OpsError::user(message),
+    })
 }
 
 fn unknown(name: &str, known: &[String]) -> OpsError {

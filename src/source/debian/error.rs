@@ -159,6 +159,16 @@ pub enum DebianError {
         /// What happened.
         source: Box<SourceError>,
     },
+    /// A locked package that could not be brought.
+    #[error("package {package}: {source}")]
+    Package {
+        /// The package.
+        package: String,
+        /// The table it is of.
+        debian: String,
+        /// What happened.
+        source: Box<SourceError>,
+    },
     /// A locked package that nobody has any more.
     #[error("package {package} is gone from {asked}; the snapshot {snapshot} of {archive} still has it")]
     Vanished {
@@ -170,8 +180,8 @@ pub enum DebianError {
         asked: String,
         /// The snapshot that has it.
         snapshot: String,
-        /// A set it is in.
-        set: String,
+        /// The table it is of.
+        debian: String,
     },
     /// A lock that was edited by hand.
     #[error("the lock has no suite `{suite}` of `{debian}`, which package {package} is from")]
@@ -193,6 +203,7 @@ impl DebianError {
             Self::Unsigned { .. } | Self::BadSignature { .. } => ErrorKind::Mismatch,
             Self::Vanished { .. } => ErrorKind::NotFound,
             Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::Package { source, .. } => source.kind(),
             _ => ErrorKind::Content,
         }
     }
@@ -226,9 +237,17 @@ impl DebianError {
                 format!("that is where {origin} has it; another mirror can be given: --mirror {setting}=URL")
             }
             Self::Virtual { providers, .. } => format!("name one that provides it: {}", providers.join(", ")),
-            Self::Vanished { archive, set, .. } => format!(
-                "name a mirror of the snapshots: --mirror {archive}-snapshot=URL; or take what is there now: labimg lock --update \"{set}\""
+            Self::Package { debian, source, .. } if source.kind() == ErrorKind::Mismatch => format!(
+                "the file was replaced upstream or altered on the way; if the change is wanted: labimg lock PROFILE --update {debian}"
             ),
+            Self::Package { source, .. } => return source.hint(),
+            Self::Vanished { archive, debian, .. } => format!(
+                "name a mirror of the snapshots: --mirror {archive}-snapshot=URL; or take what is there now: labimg lock PROFILE --update {debian}"
+            ),
+            Self::Unsatisfiable { .. } => {
+                "leave a package out, or take a suite beside this one that has what is needed: suites = [...] in [debian.NAME]"
+                    .to_owned()
+            }
             Self::NoSuite { .. } => "locks are not edited by hand: restore it, or lock again".to_owned(),
             _ => return None,
         })

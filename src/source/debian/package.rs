@@ -33,22 +33,31 @@ pub async fn fetch_package(
     let bases = mirror::bases(options, &package.archive, suite.snapshot.as_deref(), suite.date + LATER)?;
     let failed = match bring(net, store, &bases, package).await {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
-        done => return done,
+        done => return done.map_err(|e| named(e, package)),
     };
     let snapshot = suite.snapshot.clone().unwrap_or_else(|| date::snapshot_name(suite.date.saturating_add(LATER)));
     let kept = mirror::snapshot_bases(options, &package.archive, &snapshot)?;
     if kept.urls != bases.urls {
         match bring(net, store, &kept, package).await {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unreachable) => {}
-            done => return done,
+            done => return done.map_err(|e| named(e, package)),
         }
     }
     let asked = match &failed {
         SourceError::NotFound { url, .. } => url.clone(),
         _ => bases.origin,
     };
-    let (archive, set) = (package.archive.clone(), package.sets.first().cloned().unwrap_or_default());
-    Err(DebianError::Vanished { package: package.label(), archive, asked, snapshot, set }.into())
+    let (archive, debian) = (package.archive.clone(), package.debian.clone());
+    Err(DebianError::Vanished { package: package.label(), archive, asked, snapshot, debian }.into())
+}
+
+/// An error that says which package it is about; what is wrong with an archive or with the store is about more than one.
+fn named(error: SourceError, package: &LockedPackage) -> SourceError {
+    if matches!(error, SourceError::Debian(_) | SourceError::Store(_)) {
+        return error;
+    }
+    let (package, debian) = (package.label(), package.debian.clone());
+    DebianError::Package { package, debian, source: Box::new(error) }.into()
 }
 
 async fn bring(net: &Net, store: &Arc<Store>, bases: &Bases, package: &LockedPackage) -> Result<(), SourceError> {

@@ -159,7 +159,7 @@ impl WheelError {
             Self::Pip { .. } => return None,
             Self::Gone { .. } => {
                 "it was removed upstream: ask another index (--mirror pypi=URL), take it from a bundle or store that has it, \
-                 or choose anew: labimg lock --update NAME"
+                 or choose anew: labimg lock PROFILE --update NAME"
             }
         };
         Some(hint.to_owned())

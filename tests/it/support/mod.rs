@@ -1,7 +1,9 @@
 //! A world of its own for each test, and the server it may talk to.
 
+pub mod makings;
 pub mod upstream;
 pub mod world;
 
+pub use makings::Makings;
 pub use upstream::Upstream;
 pub use world::World;

@@ -131,6 +131,11 @@ path = "objects.yaml"
         self.fault.hits().len()
     }
 
+    /// The paths asked for so far, but for the first `known` ones.
+    pub fn asked_since(&self, known: usize) -> Vec<String> {
+        self.fault.hits().into_iter().skip(known).map(|hit| hit.path).collect()
+    }
+
     /// Waits until something at this path was asked for.
     pub fn wait_for(&self, end: &str) {
         for _ in 0..2000 {
@@ -210,6 +215,10 @@ fn answer(state: &State, hit: &fault::Hit) -> Response<Body> {
         (Some(Broken::Login), _) => with(401, &[("www-authenticate", "Basic realm=\"test\"")], "{}"),
         (Some(Broken::Bytes(other)), _) => good(hit, other),
         (Some(Broken::Stall(n)), Some(bytes)) => stalled(bytes, *n),
+        // An index of wheels must say that it is HTML.
+        (_, Some(bytes)) if hit.path.starts_with("/simple/") => {
+            with(200, &[("content-type", "text/html")], bytes.clone())
+        }
         (_, Some(bytes)) => good(hit, bytes),
         _ => status(404),
     }
@@ -228,7 +237,7 @@ fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// The first bytes of an ELF program for `machine` (62: amd64, 183: arm64), which is all that is looked at.
-fn elf(machine: u8) -> Vec<u8> {
+pub fn elf(machine: u8) -> Vec<u8> {
     let mut bytes = vec![0; 1000];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
     bytes[18] = machine;

@@ -6,6 +6,7 @@ use super::scripts;
 use super::table::Rules;
 use crate::build::BuildError;
 use crate::build::debian::unpack::Unpacked;
+use crate::model::image_def::ALL_SCRIPTS;
 
 /// Scripts that dpkg runs when it installs a package for the first time (deb-postinst(5), deb-preinst(5)).
 const SCRIPTS: [&str; 2] = ["preinst", "postinst"];
@@ -52,11 +53,14 @@ fn one(rules: &Rules, package: &Unpacked) -> Option<Unhandled> {
     Some(Unhandled { package: name.into(), scripts: names, hint: format!("`{line}`"), impossible: false })
 }
 
-/// Refuses packages that may not work unless they are named in `allowed`; all of them at once.
+/// Refuses packages that may not work unless they are named in `allowed` (`*` names all); all of them at once.
 ///
 /// # Errors
 /// [`BuildError::User`] with the line to write.
 pub fn refuse(packages: &[Unpacked], allowed: &BTreeSet<String>) -> Result<(), BuildError> {
+    if allowed.contains(ALL_SCRIPTS) {
+        return Ok(());
+    }
     let open: Vec<Unhandled> = review(packages)?.into_iter().filter(|u| !allowed.contains(&u.package)).collect();
     if open.is_empty() {
         return Ok(());

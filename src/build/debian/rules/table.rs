@@ -1,13 +1,18 @@
 //! `data/debian/rules.toml`: its types. It is part of the program, so what is wrong with it is a defect.
 
+use crate::base::digest::Digest;
 use serde::Deserialize;
 
 use super::users::WantUser;
-use crate::base::digest::Digest;
 use crate::build::BuildError;
 
 /// The file.
 const TEXT: &str = include_str!("../../../../data/debian/rules.toml");
+
+/// Digest of the rules: whatever they shape has it in its build key.
+pub fn digest() -> Digest {
+    Digest::of(TEXT.as_bytes())
+}
 
 /// All rules.
 #[derive(Debug, Clone, Deserialize)]
@@ -118,11 +123,6 @@ pub struct Impossible {
     pub package: String,
     /// Why, and what to do instead.
     pub why: String,
-}
-
-/// What the rules are known by: they shape what packages become, so they belong into build keys.
-pub fn rules_digest() -> Digest {
-    Digest::of(TEXT.as_bytes())
 }
 
 impl Rules {
