@@ -117,6 +117,7 @@ fn missing(from: &str, origins: &Origins) -> String {
     let Some(rest) = from.strip_prefix("step:") else {
         return "paths are relative to image.toml; lock again when files have come".to_owned();
     };
+    const SAID: &str = "`step:NAME/path` is what the step leaves at `/out/path`";
     let name = rest.split('/').next().unwrap_or_default();
     let files = origins.steps.get(name).into_iter().flat_map(|tree| &tree.entries);
     let files: Vec<String> = files
@@ -125,8 +126,8 @@ fn missing(from: &str, origins: &Origins) -> String {
         .map(|(p, _)| format!("`{}`", p.as_str()))
         .collect();
     match files.is_empty() {
-        true => format!("step {name} left no file in /out: it must write there what is to be used"),
-        false => format!("step {name} left in /out: {}", files.join(", ")),
+        true => SAID.to_owned(),
+        false => format!("{SAID}; {name} left {}", files.join(", ")),
     }
 }
 
