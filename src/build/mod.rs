@@ -10,6 +10,7 @@ pub mod listing;
 pub mod made;
 pub mod run_step;
 pub mod sandbox;
+pub mod spool;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::inside;
 use super::unpack::Unpacked;
-use super::version::satisfies;
 use crate::build::BuildError;
 use crate::build::tree::{Entry, Kind, Tree};
+use crate::model::debian::relation;
 use crate::model::guest_path::GuestPath;
 
 /// Directories of the root that are links into `/usr` (file-hierarchy(7); Debian's base-files since trixie).
@@ -185,15 +185,8 @@ fn clash(path: GuestPath, old: &Entry, new: &Entry) -> BuildError {
 
 /// Whether `new` says `Replaces:` of `old` (Debian policy 7.6.1).
 fn replaces(new: &Unpacked, old: &Unpacked) -> bool {
-    new.control.stanza.text("Replaces").split(',').any(|item| {
-        let (name, bound) = item.trim().split_once('(').map_or((item.trim(), None), |(n, b)| (n.trim(), Some(b)));
-        let name = name.split(':').next().unwrap_or_default();
-        let bound = bound.map(|b| b.trim_end_matches(')').trim());
-        name == old.package.name
-            && bound.is_none_or(|b| {
-                let at = b.find(|c| !"<>=".contains(c)).unwrap_or(b.len());
-                let (relation, version) = b.split_at(at);
-                satisfies(&old.package.version, relation, version.trim())
-            })
-    })
+    let all = relation::groups(new.control.stanza.text("Replaces")).flat_map(relation::alternatives);
+    // What is no relation replaces nothing: the clash is told then.
+    let mut relations = all.filter_map(Result::ok);
+    relations.any(|r| r.name == old.package.name && r.accepts(Some(&old.package.version)))
 }

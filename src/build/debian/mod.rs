@@ -9,11 +9,9 @@ pub mod ldcache;
 pub mod merge;
 pub mod root;
 pub mod rules;
-pub mod spool;
 pub mod stanza;
 pub mod unpack;
 pub mod unpack_all;
-pub mod version;
 pub mod write_tree;
 
 pub use root::{Root, RootOptions, build_root};

@@ -15,10 +15,10 @@ use tar::EntryType;
 
 use super::ar;
 use super::control::Control;
-use super::spool::Spool;
 use crate::base::codec;
 use crate::build::BuildError;
-use crate::build::tree::{Content, Entry, Kind, Source};
+use crate::build::spool::Spool;
+use crate::build::tree::{Content, Entry, Kind};
 use crate::model::guest_path::GuestPath;
 use crate::model::lock::LockedPackage;
 
@@ -271,10 +271,10 @@ fn path_of(bytes: &[u8]) -> Result<GuestPath, DataError> {
 
 /// Copies a file's content to the spool.
 fn store<R: Read>(entry: &mut tar::Entry<'_, R>, spool: &mut Spool) -> Result<(Content, [u8; 16]), DataError> {
-    let (size, offset) = (entry.size(), spool.position());
+    let offset = spool.position();
     let mut md5 = Md5::new();
     let mut buffer = vec![0; 64 * 1024];
-    let mut left = size;
+    let mut left = entry.size();
     while left > 0 {
         let got = match entry.read(&mut buffer) {
             Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its contents are cut off").into()),
@@ -287,7 +287,7 @@ fn store<R: Read>(entry: &mut tar::Entry<'_, R>, spool: &mut Spool) -> Result<(C
         spool.append(bytes).map_err(DataError::Build)?;
         left = left.saturating_sub(got as u64);
     }
-    Ok((Content { size, source: Source::Spool(spool.file(), offset) }, md5.finalize().into()))
+    Ok((spool.since(offset), md5.finalize().into()))
 }
 
 /// The text of a symbolic link, which may say anything.

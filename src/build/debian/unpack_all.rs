@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use super::spool::Spool;
 use super::unpack::{Unpacked, unpack_into};
 use crate::base::report::{Reporter, Task};
 use crate::build::BuildError;
+use crate::build::spool::Spool;
 use crate::model::lock::LockedPackage;
 use crate::store::Store;
 

@@ -1,5 +1,7 @@
 //! Whether an image can start: its program is there, executable, and for the right machine; so is a script's interpreter; its
-//! user exists. Judged by listings, so that nothing is unpacked.
+//! user exists; its wheels are for the Python it has. Judged by listings, so that nothing is unpacked.
+
+use std::collections::BTreeSet;
 
 use super::accounts::Accounts;
 use super::config::environment;
@@ -32,6 +34,7 @@ pub fn check(def: &ImageDef, platform: Platform, view: &Listing) -> Result<(), B
         let message = format!("the image's working directory `{working_dir}` is no directory in it");
         return Err(BuildError::user(message, "give a `[[dir]]` of that path"));
     }
+    wheels_fit(view)?;
     let environment = environment(config);
     let path = environment.get("PATH").copied().unwrap_or_default();
     let machine = Machine { view, platform, path, working_dir };
@@ -44,6 +47,36 @@ pub fn check(def: &ImageDef, platform: Platform, view: &Listing) -> Result<(), B
         let message = format!("the image's {key} `{}` can not run on {platform}: {why}", **program);
         BuildError::user(message, "name a program that a package, a wheel or a `[[file]]` of mode 0755 brings")
     })
+}
+
+/// Whether an image that has a Python has the one its wheels are for: another one does not look where they are. Wheels for a
+/// Python that is none of Debian's have a place of their own (`wheels-to`).
+fn wheels_fit(view: &Listing) -> Result<(), BuildError> {
+    let (mut wanted, mut there) = (BTreeSet::new(), BTreeSet::new());
+    for path in view.entries.keys() {
+        let parts: Vec<&str> = path.as_str().split('/').collect();
+        match parts[..] {
+            ["usr", "local", "lib", python, "dist-packages", info] if info.ends_with(".dist-info") => {
+                wanted.extend(python.strip_prefix("python"));
+            }
+            ["usr", "bin", name] | ["usr", "local", "bin", name] => {
+                there.extend(name.strip_prefix("python").filter(|v| is_version(v)));
+            }
+            _ => {}
+        }
+    }
+    let Some(python) = wanted.difference(&there).next().filter(|_| !there.is_empty()) else { return Ok(()) };
+    let has = there.iter().copied().collect::<Vec<_>>().join(" and ");
+    Err(BuildError::user(
+        format!("the image's wheels are for Python {python}, but it has Python {has}"),
+        format!("write python = \"{has}\" in the [[wheel]] table, and lock again"),
+    ))
+}
+
+/// `3.11`, as in the name of an interpreter; not `3`, not `3.11-config`.
+fn is_version(text: &str) -> bool {
+    let numeric = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('.').is_some_and(|(major, minor)| numeric(major) && numeric(minor))
 }
 
 impl Machine<'_> {
@@ -120,5 +153,33 @@ impl Machine<'_> {
             Some(name) => self.runs(name, depth + 1),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::tree::{Content, Entry, Tree};
+    use crate::model::guest_path::GuestPath;
+
+    #[test]
+    fn wheels_must_be_for_the_python_that_is_there() {
+        let fits = |paths: &[&str]| {
+            let mut tree = Tree::default();
+            for path in paths {
+                let file = Entry::file(&"test".into(), 0o755, Content::bytes(Vec::new()));
+                tree.put(GuestPath::parse(path).unwrap(), file);
+            }
+            wheels_fit(&Listing::of(&tree).unwrap()).map_err(|e| format!("{e}; {}", e.hint().unwrap()))
+        };
+        let wheel = "usr/local/lib/python3.12/dist-packages/flask-3.0.3.dist-info/METADATA";
+        assert_eq!(fits(&[wheel]), Ok(()), "perhaps its Python is not Debian's");
+        assert_eq!(fits(&[wheel, "usr/bin/python3.12", "usr/bin/python3.13", "usr/bin/python3.11-config"]), Ok(()));
+        assert_eq!(fits(&["usr/bin/python3.11", "usr/bin/python3"]), Ok(()));
+        assert_eq!(
+            fits(&[wheel, "usr/bin/python3.11"]).unwrap_err(),
+            "the image's wheels are for Python 3.12, but it has Python 3.11; \
+             write python = \"3.11\" in the [[wheel]] table, and lock again"
+        );
     }
 }

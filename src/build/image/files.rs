@@ -13,6 +13,9 @@ use crate::model::image_def::{ImageDef, ImageFile};
 use crate::model::image_def_load::octal;
 use crate::model::source_map::Loc;
 
+/// How many files of a step a hint names.
+const SHOWN: usize = 12;
+
 /// Where contents come from.
 #[derive(Default)]
 pub struct Origins {
@@ -100,17 +103,32 @@ fn put_file(
     };
     if found.is_empty() {
         let message = format!("nothing is at `{from}`, which file `{}` is to come from", *file.to);
-        let hint = match from.starts_with("step:") {
-            true => "`step:NAME/path` is what the step leaves at `/out/path`",
-            false => "paths are relative to image.toml; lock again when files have come",
-        };
-        return Err(BuildError::user(message, hint));
+        return Err(BuildError::user(message, missing(from, origins)));
     }
     let folders = folder_mode(wanted.unwrap_or(0o644));
     for (path, entry) in found {
         layer.put_below(&file.to, &path, entry, own(Kind::Dir, folders))?;
     }
     Ok(())
+}
+
+/// What to do where nothing is at `from`.
+fn missing(from: &str, origins: &Origins) -> String {
+    let Some(rest) = from.strip_prefix("step:") else {
+        return "paths are relative to image.toml; lock again when files have come".to_owned();
+    };
+    const SAID: &str = "`step:NAME/path` is what the step leaves at `/out/path`";
+    let name = rest.split('/').next().unwrap_or_default();
+    let files = origins.steps.get(name).into_iter().flat_map(|tree| &tree.entries);
+    let files: Vec<String> = files
+        .filter(|(_, e)| !matches!(e.kind, Kind::Dir))
+        .take(SHOWN)
+        .map(|(p, _)| format!("`{}`", p.as_str()))
+        .collect();
+    match files.is_empty() {
+        true => SAID.to_owned(),
+        false => format!("{SAID}; {name} left {}", files.join(", ")),
+    }
 }
 
 /// Local files at or below `from`; the path of a single file is empty.

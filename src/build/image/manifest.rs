@@ -142,7 +142,7 @@ impl Action for ManifestStep {
     }
 
     fn builder(&self) -> &'static str {
-        "manifest/1"
+        "manifest/2"
     }
 
     fn params(&self) -> Value {

@@ -47,7 +47,7 @@ impl Action for DebianLayer {
     }
 
     fn builder(&self) -> &'static str {
-        "debian-layer/1"
+        "debian-layer/2"
     }
 
     fn params(&self) -> Value {

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::{Archive, Member};
-use super::{INTERPRETER, PREFIX, Spool, metadata, record};
+use super::{INTERPRETER, MOST_BYTES, PREFIX, metadata, record};
 use crate::base::digest::{Digest, Hasher};
 use crate::build::BuildError;
+use crate::build::spool::Spool;
 use crate::build::tree::{Content, Entry};
 use crate::model::guest_path::GuestPath;
 use crate::model::lock::LockedWheel;
@@ -141,7 +142,7 @@ fn copy(
         None => return Err(bad(format!("its RECORD does not list `{name}`"))),
     };
     let goal = goal(place, name)?;
-    let start = spool.len;
+    let start = spool.position();
     let (mut before, mut after) = (Hasher::new(), Hasher::new());
     let mut first = goal.as_ref().is_some_and(|goal| goal.script);
     archive.each_chunk(name, member, |chunk| {
@@ -152,7 +153,10 @@ fn copy(
         let rewritten = if std::mem::take(&mut first) { with_interpreter(chunk) } else { None };
         let chunk = rewritten.as_deref().unwrap_or(chunk);
         after.update(chunk);
-        spool.write(chunk)
+        if spool.position() + chunk.len() as u64 > MOST_BYTES {
+            return Err(BuildError::bad("wheels", format!("together they unpack to more than {MOST_BYTES} bytes")));
+        }
+        spool.append(chunk)
     })?;
     let found = record::hash(&before.finish());
     if found != expected.trim_end_matches('=') {

@@ -17,13 +17,12 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::base::digest::hash_reader;
 use crate::build::BuildError;
-use crate::build::tree::{Content, Entry, Kind, Source, Tree};
+use crate::build::spool::Spool;
+use crate::build::tree::{Entry, Kind, Tree};
 use crate::model::guest_path::GuestPath;
 use crate::model::lock::LockedWheel;
 use crate::model::platform::Platform;
@@ -66,6 +65,7 @@ pub fn wheel_tree(
             put(&mut tree, path, entry)?;
         }
     }
+    spool.flush()?;
     Ok(tree)
 }
 
@@ -117,32 +117,4 @@ fn put(tree: &mut Tree, path: GuestPath, entry: Entry) -> Result<(), BuildError>
     }
     tree.put(path, entry);
     Ok(())
-}
-
-/// One nameless file that holds all contents.
-struct Spool {
-    file: Arc<std::fs::File>,
-    dir: PathBuf,
-    len: u64,
-}
-
-impl Spool {
-    fn new(dir: &Path) -> Result<Self, BuildError> {
-        let file = tempfile::tempfile_in(dir).map_err(|e| BuildError::io(dir, "write in", e))?;
-        Ok(Self { file: Arc::new(file), dir: dir.to_owned(), len: 0 })
-    }
-
-    /// Adds bytes at the end.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
-        self.len += bytes.len() as u64;
-        if self.len > MOST_BYTES {
-            return Err(BuildError::bad("wheels", format!("together they unpack to more than {MOST_BYTES} bytes")));
-        }
-        (&*self.file).write_all(bytes).map_err(|e| BuildError::io(&self.dir, "write in", e))
-    }
-
-    /// All that was written since the spool was `start` bytes long.
-    fn since(&self, start: u64) -> Content {
-        Content { size: self.len - start, source: Source::Spool(self.file.clone(), start) }
-    }
 }

@@ -105,7 +105,12 @@ pub async fn ask<T, F: Future<Output = Result<T, SourceError>>>(
     Err(DebianError::Unreachable { archive, origin, setting, source: Box::new(source) }.into())
 }
 
-/// What apt's configuration knows: the URLs whose path ends in the archive's name, each once, in its order.
+/// The component every archive of Debian's layout has. Makers of other software call their own archives `debian`, too (for
+/// Debian users), and have components of their own.
+const MAIN: &str = "main";
+
+/// What apt's configuration knows: the URLs whose path ends in the archive's name, each once, in its order. Only those that
+/// `main` is taken from.
 fn from_apt(dir: &Path, archive: &str) -> Result<Vec<Url>, SourceError> {
     let mut found: Vec<Url> = Vec::new();
     for path in source_files(dir)? {
@@ -151,9 +156,16 @@ fn list_uris(text: &str) -> Vec<String> {
             Some(options) => options.split_once(']')?.1,
             None => rest,
         };
-        rest.split_ascii_whitespace().next().map(str::to_owned)
+        let mut words = rest.split_ascii_whitespace();
+        let uri = words.next()?;
+        words.skip(1).any(is_main).then(|| uri.to_owned())
     };
     lines.filter_map(uri).collect()
+}
+
+/// `main`, or what older security archives call it: `updates/main`.
+fn is_main(component: &str) -> bool {
+    component.rsplit('/').next() == Some(MAIN)
 }
 
 /// URIs of the form of stanzas, those switched off left out.
@@ -162,7 +174,9 @@ fn deb822_uris(text: &str) -> Vec<String> {
     let on = |stanza: &deb822::Stanza<'_>| {
         let enabled = stanza.get("Enabled").unwrap_or("yes").to_ascii_lowercase();
         let binary = stanza.get("Types").is_none_or(|types| types.split_ascii_whitespace().any(|t| t == "deb"));
-        !matches!(enabled.as_str(), "no" | "false" | "without" | "off" | "disable") && binary
+        let mut components = deb822::lines(stanza.get("Components").unwrap_or_default());
+        let main = components.any(|line| line.split_ascii_whitespace().any(is_main));
+        !matches!(enabled.as_str(), "no" | "false" | "without" | "off" | "disable") && binary && main
     };
     let uris = |stanza: deb822::Stanza<'_>| {
         let value = stanza.get("URIs").unwrap_or_default();
@@ -191,10 +205,11 @@ mod tests {
     fn apt_knows_where_archives_are() {
         let list = "# deb http://old.example/debian x main\ndeb [arch=amd64 signed-by=/k] http://one.example/debian/ bookworm main # x\n\
                     deb-src http://src.example/debian bookworm main\ndeb cdrom:[Debian]/ bookworm main\n\
-                    deb http://u:hunter2@secret.example/debian bookworm main\n";
-        let sources = "Types: deb deb-src\nURIs: http://one.example/debian\n https://two.example/x/debian/\nSuites: a\n\n\
-                       Types: deb\nURIs: http://three.example/debian-security\nEnabled: yes\n\n\
-                       Enabled: No\nTypes: deb\nURIs: http://off.example/debian\n\n# only a comment\n";
+                    deb http://u:hunter2@secret.example/debian bookworm main\ndeb http://vendor.example/linux/debian bookworm stable\n";
+        let sources = "Types: deb deb-src\nURIs: http://one.example/debian\n https://two.example/x/debian/\nSuites: a\nComponents: main contrib\n\n\
+                       Types: deb\nURIs: http://three.example/debian-security\nEnabled: yes\nComponents: updates/main\n\n\
+                       Types: deb\nURIs: http://vendor.example/debian\nComponents: stable\n\n\
+                       Enabled: No\nTypes: deb\nURIs: http://off.example/debian\nComponents: main\n\n# only a comment\n";
         let (_dir, options) = options(&[
             ("sources.list", list),
             ("sources.list.d/a.sources", sources),

@@ -50,6 +50,9 @@ const NOTHING: [&str; 34] = [
     "update-desktop-database",
 ];
 
+/// Helpers whose fragments do something to a tree: alternatives, files in `/etc`, users without a sysusers.d file.
+const KEPT: [&str; 3] = ["dh_installalternatives", "dh_ucf", "dh_sysuser"];
+
 /// Reads a script; one that is no shell script is left as it is.
 pub fn read(script: &str) -> Read {
     let mut read = Read::default();
@@ -87,14 +90,14 @@ pub fn read(script: &str) -> Read {
 /// The script without what debhelper added and without comments.
 ///
 /// debhelper's fragments start services, compile byte-code, tell caches: nothing that a tree needs. Users they make are in
-/// sysusers.d files, which are read; what they move are conffiles of older versions. Alternatives it adds are kept.
+/// sysusers.d files, which are read; what they move are conffiles of older versions. [`KEPT`] ones are read as the rest is.
 fn without_fragments(script: &str) -> String {
     let mut out = String::new();
     let mut inside = false;
     for line in script.lines() {
         let comment = line.trim_start().strip_prefix('#').map(str::trim_start);
         match comment {
-            Some(c) if c.starts_with("Automatically added by dh_") => inside = !c.contains("dh_installalternatives"),
+            Some(c) if c.starts_with("Automatically added by dh_") => inside = !KEPT.iter().any(|k| c.contains(k)),
             Some(c) if c.starts_with("End automatically added section") => inside = false,
             None if !inside => {
                 out.push_str(line);
@@ -149,6 +152,11 @@ fn only_on_upgrade(condition: &str) -> bool {
 
 /// Strikes a line out, takes its alternative, or keeps it.
 fn statement(line: &str, read: &mut Read) {
+    // `if …; then command; fi`: the condition only looks, but the command counts.
+    if let Some((condition, body)) = line.split_once("; then ").filter(|(c, _)| is_condition(c)) {
+        statement(condition, read);
+        return body.split(';').for_each(|part| statement(part.trim(), read));
+    }
     let mut line = line;
     for word in ["then ", "else ", "do ", "! "] {
         line = line.strip_prefix(word).unwrap_or(line).trim();
@@ -167,6 +175,10 @@ fn statement(line: &str, read: &mut Read) {
     read.rest.push(line.to_owned());
 }
 
+fn is_condition(line: &str) -> bool {
+    line.starts_with("if ") || line.starts_with("elif ")
+}
+
 /// Lines that only give shape: patterns, ends, conditions that look and change nothing.
 fn structure(line: &str) -> bool {
     let shape = ["then", "else", "fi", "fi;", "esac", ";;", "do", "done", "{", "}", "};"];
@@ -180,7 +192,9 @@ fn structure(line: &str) -> bool {
         return !substitutes(line);
     }
     let pattern = line.trim_start_matches('(').strip_suffix(')');
-    let name = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_alphanumeric() || "-_|*\"' /.".contains(c));
+    // One word, or several with `|` between them: `(adduser x)` is a command in brackets.
+    let word = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_alphanumeric() || "-_*\"'/.".contains(c));
+    let name = |p: &str| p.split('|').map(str::trim).all(word);
     if pattern.is_some_and(name) {
         return true;
     }
@@ -270,5 +284,17 @@ mod tests {
         assert_eq!(super::read(added).alternatives.len(), 1);
         assert_eq!(read.rest, ["adduser --system x", "echo hi > /etc/file"]);
         assert_eq!(super::read("#!/usr/bin/perl\nunlink 1;").rest.len(), 1);
+    }
+
+    #[test]
+    fn commands_on_the_line_of_a_condition_count() {
+        let rest = |text: &str| super::read(&format!("#!/bin/sh\n{text}\n")).rest;
+        assert_eq!(rest("if ! getent group x >/dev/null; then addgroup --system x; fi"), ["addgroup --system x"]);
+        assert_eq!(rest("if [ -e /x ]; then echo y; else adduser x; fi"), ["adduser x"]);
+        assert_eq!(rest("if [ -x /usr/bin/x ]; then echo y; exit 0; fi"), [""; 0]);
+        assert_eq!(rest("(adduser x)"), ["(adduser x)"]);
+        assert_eq!(rest("case \"$1\" in\n(configure | abort-upgrade)\n;;\nesac"), [""; 0]);
+        let ucf = "# Automatically added by dh_ucf/13\nucf /usr/share/x /etc/x\n# End automatically added section";
+        assert_eq!(rest(ucf), ["ucf /usr/share/x /etc/x"]);
     }
 }

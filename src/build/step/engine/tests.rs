@@ -229,6 +229,10 @@ fn a_failure_keeps_its_scratch_and_a_second_try_goes_on_from_there() {
     assert!(hint.contains(scratch.to_str().unwrap()), "{hint}");
     assert_eq!(bench.ran(), ["bad", "slow"], "what ran is let finish, nothing new starts");
     assert_eq!(bench.scratch_left(), 1);
+    let nothing = bench.step("nothing", &[], |_| Err(BuildError::bad("image.toml", "says no")));
+    let error = bench.build(vec![nothing], Rebuild::No).unwrap_err();
+    assert_eq!((error.hint(), bench.scratch_left()), (None, 1), "an empty scratch directory is not kept");
+    assert_eq!(bench.ran(), ["nothing"]);
     let done = bench.build(steps(false), Rebuild::No).unwrap();
     assert_eq!(bench.ran(), ["after slow", "bad", "end"], "`slow` came to its end the first time");
     assert!(!done["slow"].built);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::build::BuildError;
+use crate::build::tree::{Content, Source};
 
 /// How much is collected before it is written.
 const BUFFER: usize = 256 * 1024;
@@ -34,9 +35,9 @@ impl Spool {
         self.written + self.buffer.len() as u64
     }
 
-    /// The file; what was not flushed is not in it yet.
-    pub fn file(&self) -> Arc<File> {
-        self.file.clone()
+    /// Everything that was added since `start`; it can be read once that was flushed.
+    pub fn since(&self, start: u64) -> Content {
+        Content { size: self.position().saturating_sub(start), source: Source::Spool(self.file.clone(), start) }
     }
 
     /// Adds bytes at the end.
