@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::guest_path::{GuestPath, GuestPathError};
 use crate::store::StoreError;
+use crate::store::error::plain;
 
 /// A build that failed.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +121,7 @@ impl BuildError {
 
     /// An I/O error at `path` while trying to `action` (a verb). A full disk is told as the store's.
     pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        let source = plain(source);
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path: path.to_owned() }.into(),
             _ => Self::Io { path: path.to_owned(), action, source },

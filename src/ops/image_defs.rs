@@ -25,8 +25,14 @@ pub(super) fn load(dir: &Path, cwd: &str, loaded: &LoadedProfile) -> Result<Imag
         }
         let path = PathBuf::from(join_path(&dir.to_string_lossy().replace('\\', "/"), build));
         if !path.is_file() {
-            let text = format!("there is no file `{}`", path.display());
-            return Err(told(Diagnostic::new(&loaded.sources, &build.span(), text)));
+            let (text, hint) = match path.is_dir() {
+                true => (
+                    format!("`{}` is a folder", path.display()),
+                    format!("name the file in it: {}/image.toml", **build),
+                ),
+                false => (format!("there is no file `{}`", path.display()), "paths are relative to the file that names them".to_owned()),
+            };
+            return Err(told(Diagnostic::new(&loaded.sources, &build.span(), text).hint(hint)));
         }
         let name = path.to_string_lossy();
         let found = parse_def(cwd, &name, &read_text(&path)?)?;
@@ -78,7 +84,12 @@ fn walk(dir: &Path, local: &str, below: &str, found: &mut BTreeMap<String, Strin
         return if found.len() > MAX_FILES { Err(format!("it holds more than {MAX_FILES} files")) } else { Ok(()) };
     }
     if !meta.is_dir() {
-        return Err(format!("`{at}` is neither a file nor a folder"));
+        let what = if meta.is_symlink() {
+            "a symbolic link: where it leads is no input"
+        } else {
+            "neither a file nor a folder"
+        };
+        return Err(format!("`{at}` is {what}"));
     }
     let mut names = Vec::new();
     for entry in fs_err::read_dir(&path).map_err(|e| e.to_string())? {

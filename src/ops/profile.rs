@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::OpsError;
 use crate::base::digest::{Digest, hash_reader};
 use crate::model::lock::{Lock, satisfies, wire};
-use crate::model::profile::{ImageDefs, Inputs, Profile, parse_from};
+use crate::model::profile::{ImageDefs, Inputs, Profile, StepInput, parse_from};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
 /// A profile on disk.
@@ -112,7 +112,9 @@ fn missing_local(disk: &OnDisk, local: &str, error: &io::Error) -> OpsError {
         .chain(p.file.iter().filter_map(|f| f.path.as_ref()))
         .chain(p.text.iter().map(|t| &t.path))
         .chain(p.debian.values().filter_map(|d| d.keyring.as_ref()));
-    match places.find(|place| place.as_str() == local) {
+    let step_paths = p.step.iter().flat_map(|s| s.inputs.values());
+    let mut step_paths = step_paths.filter(|i| StepInput::parse(i) == Some(StepInput::Path(local)));
+    match places.find(|place| place.as_str() == local).or_else(|| step_paths.next()) {
         Some(place) => {
             crate::model::profile::ProfileError::from(Diagnostic::new(&disk.sources, &place.span(), message)).into()
         }

@@ -94,18 +94,19 @@ impl StoreError {
 
     /// Wraps an I/O error with its path; a full disk gets its own variant.
     pub fn io(path: &Path, verb: &'static str, source: io::Error) -> Self {
-        // `fs_err` names verb and path too, and keeps the error inside to itself: its number ends the message.
-        let text = source.to_string();
-        let code = text.strip_prefix("failed to ").and_then(|t| t.rsplit_once("(os error ")?.1.strip_suffix(')'));
-        let source = match code.and_then(|code| code.parse().ok()) {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => source,
-        };
+        let source = plain(source);
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path: path.to_owned() },
             _ => Self::Io { path: path.to_owned(), verb, source },
         }
     }
+}
+
+/// `fs_err` names verb and path, too, and keeps the error inside to itself: its number ends the message. Here is that error.
+pub fn plain(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let code = text.strip_prefix("failed to ").and_then(|t| t.rsplit_once("(os error ")?.1.strip_suffix(')'));
+    code.and_then(|code| code.parse().ok()).map_or(error, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]

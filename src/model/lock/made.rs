@@ -138,6 +138,11 @@ pub fn wheel_set(name: &str, platform: Platform) -> String {
     format!("{name} ({platform})")
 }
 
+/// What pool paths are made of (Debian policy 5.6.1, 5.6.12: names and versions); anything else may mean another URL.
+fn in_pool(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "+-._~:/".contains(c)
+}
+
 /// What entries that no labimg wrote say wrong: paths that lead elsewhere, sets that are not there, packages named twice.
 pub(super) fn check(lock: &Lock) -> Result<(), String> {
     for pair in lock.packages.windows(2) {
@@ -157,7 +162,11 @@ pub(super) fn check(lock: &Lock) -> Result<(), String> {
     let sets: BTreeSet<&str> = lock.package_sets.iter().map(|s| s.name.as_str()).collect();
     for package in &lock.packages {
         let path = &package.path;
-        if path.starts_with('/') || path.contains("://") || path.split('/').any(|p| matches!(p, "" | "." | "..")) {
+        if path.starts_with('/')
+            || path.contains("://")
+            || path.split('/').any(|p| matches!(p, "" | "." | ".."))
+            || !path.chars().all(in_pool)
+        {
             return Err(format!("package {}: `{path}` is no path below an archive", package.label()));
         }
         if let Some(set) = package.sets.iter().find(|s| !sets.contains(s.as_str())) {
