@@ -47,7 +47,7 @@ impl Action for DebianLayer {
     }
 
     fn builder(&self) -> &'static str {
-        "debian-layer/2"
+        "debian-layer/3"
     }
 
     fn params(&self) -> Value {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::accounts::Done;
 use super::alternatives::{self, Alternative};
 use super::table::{Put, Rule, Rules};
 use super::users::Users;
@@ -50,7 +51,13 @@ pub fn apply(rules: &Rules, packages: &[&Unpacked], epoch: u64, tree: &mut Tree)
             choices.extend(rule.alternatives.iter().filter_map(|c| alternatives::parse(c)));
             certs |= rule.certificates;
         }
-        choices.extend(scripts::read(&package.control.text("postinst")).alternatives);
+        choices.extend(scripts::of(package, "postinst").alternatives);
+        let mut script = read_of(rules, package);
+        for put in &mut script.own {
+            // chown(1) and chmod(1) follow links.
+            put.path = inside::place(tree, &put.path, true).map_or_else(|| put.path.clone(), |p| p.to_string());
+        }
+        Apply { tree, users: &users, origin: &origin }.rule(&script, &mut overrides)?;
     }
     alternatives::apply(tree, &choices);
     if certs {
@@ -80,8 +87,46 @@ fn users(rules: &Rules, packages: &[&Unpacked], tree: &Tree) -> Users {
                 users.add(user);
             }
         }
+        let script = read_of(rules, package);
+        for group in &script.groups {
+            users.group(&group.name, group.gid);
+        }
+        for user in &script.users {
+            users.add(user);
+        }
     }
     users
+}
+
+/// What was read from a package's scripts, as a rule; nothing for a package with a written one, which says all.
+///
+/// Of scripts that are not wholly understood, only users and groups are taken: owners could be of some that are not known.
+fn read_of(rules: &Rules, package: &Unpacked) -> Rule {
+    let mut rule = Rule::default();
+    if rules.of(&package.package.name).next().is_some() {
+        return rule;
+    }
+    let read: Vec<scripts::Read> = scripts::NAMES.iter().map(|name| scripts::of(package, name)).collect();
+    let whole = package_is_whole(package, &read);
+    for done in read.into_iter().flat_map(|r| r.done) {
+        match done {
+            Done::Group(group) => rule.groups.push(group),
+            Done::User { user, home } => {
+                rule.users.push(user);
+                rule.dirs.extend(home.filter(|_| whole));
+            }
+            Done::Dir(put) if whole => rule.dirs.push(put),
+            Done::Own(put) if whole => rule.own.push(put),
+            Done::Dir(_) | Done::Own(_) => {}
+        }
+    }
+    rule
+}
+
+/// Whether all that its scripts do was read.
+fn package_is_whole(package: &Unpacked, read: &[scripts::Read]) -> bool {
+    let there = |name: &&str| package.control.files.contains_key(*name);
+    scripts::NAMES.iter().zip(read).filter(|(name, _)| there(name)).all(|(_, r)| r.rest.is_empty())
 }
 
 fn path(text: &str) -> Result<GuestPath, BuildError> {

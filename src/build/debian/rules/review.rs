@@ -8,9 +8,6 @@ use crate::build::BuildError;
 use crate::build::debian::unpack::Unpacked;
 use crate::model::image_def::ALL_SCRIPTS;
 
-/// Scripts that dpkg runs when it installs a package for the first time (deb-postinst(5), deb-preinst(5)).
-const SCRIPTS: [&str; 2] = ["preinst", "postinst"];
-
 /// A package that may not work, because its scripts are not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unhandled {
@@ -38,8 +35,8 @@ pub fn review(packages: &[Unpacked]) -> Result<Vec<Unhandled>, BuildError> {
 fn one(rules: &Rules, package: &Unpacked) -> Option<Unhandled> {
     let name = package.package.name.as_str();
     let (mut names, mut first) = (Vec::new(), None);
-    for script in SCRIPTS.into_iter().filter(|s| package.control.files.contains_key(*s)) {
-        let rest = scripts::read(&package.control.text(script)).rest;
+    for script in scripts::NAMES.into_iter().filter(|s| package.control.files.contains_key(*s)) {
+        let rest = scripts::of(package, script).rest;
         if let Some(line) = rest.into_iter().next() {
             names.push(script.to_owned());
             first.get_or_insert(line);

@@ -1,13 +1,18 @@
 //! What a maintainer script does on a fresh installation, as far as reading can tell: what surely has no effect here is struck
-//! out; literal alternatives are taken; what remains needs a written rule.
+//! out; literal alternatives, users, groups, owners and directories are taken; what remains needs a written rule.
 
+use super::accounts::{self, Done};
 use super::alternatives::{self, Alternative};
+use super::shape::Shape;
+use crate::build::debian::unpack::Unpacked;
 
 /// What is left of a script.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Read {
     /// Alternatives it installs.
     pub alternatives: Vec<Alternative>,
+    /// Users, groups, owners and directories, in its order.
+    pub done: Vec<Done>,
     /// Lines whose effect is not known.
     pub rest: Vec<String>,
 }
@@ -53,8 +58,21 @@ const NOTHING: [&str; 34] = [
 /// Helpers whose fragments do something to a tree: alternatives, files in `/etc`, users without a sysusers.d file.
 const KEPT: [&str; 3] = ["dh_installalternatives", "dh_ucf", "dh_sysuser"];
 
-/// Reads a script; one that is no shell script is left as it is.
-pub fn read(script: &str) -> Read {
+/// Scripts that dpkg runs when it installs a package for the first time (deb-postinst(5), deb-preinst(5)).
+pub const NAMES: [&str; 2] = ["preinst", "postinst"];
+
+/// Reads a script of a package, one of [`NAMES`].
+pub fn of(package: &Unpacked, name: &str) -> Read {
+    read_at(&package.control.text(name), name != "preinst")
+}
+
+/// Reads a script that runs when the package is unpacked; one that is no shell script is left as it is.
+#[cfg(test)]
+fn read(script: &str) -> Read {
+    read_at(script, true)
+}
+
+fn read_at(script: &str, unpacked: bool) -> Read {
     let mut read = Read::default();
     let first = script.lines().next().unwrap_or_default();
     if !first.starts_with("#!") || !(first.contains("sh")) {
@@ -63,8 +81,10 @@ pub fn read(script: &str) -> Read {
     }
     let mut skip: Option<usize> = None;
     let mut depth = 0usize;
+    let mut shape = Shape::new(unpacked);
     for line in logical(&without_fragments(script)) {
         let line = line.trim();
+        shape.before(line);
         let opens = line.starts_with("if ");
         depth += usize::from(opens);
         let closes = line == "fi" || line.ends_with("; fi") || line.starts_with("fi ") || line.starts_with("fi;");
@@ -75,7 +95,7 @@ pub fn read(script: &str) -> Read {
         if skip == Some(depth) && (line == "else" || line.starts_with("elif ")) {
             skip = None;
         } else if skip.is_none() {
-            statement(line, &mut read);
+            statement(line, &shape, &mut read);
         }
         if closes {
             if skip == Some(depth) {
@@ -83,6 +103,7 @@ pub fn read(script: &str) -> Read {
             }
             depth = depth.saturating_sub(1);
         }
+        shape.after(line);
     }
     read
 }
@@ -151,11 +172,11 @@ fn only_on_upgrade(condition: &str) -> bool {
 }
 
 /// Strikes a line out, takes its alternative, or keeps it.
-fn statement(line: &str, read: &mut Read) {
+fn statement(line: &str, shape: &Shape, read: &mut Read) {
     // `if …; then command; fi`: the condition only looks, but the command counts.
     if let Some((condition, body)) = line.split_once("; then ").filter(|(c, _)| is_condition(c)) {
-        statement(condition, read);
-        return body.split(';').for_each(|part| statement(part.trim(), read));
+        statement(condition, shape, read);
+        return body.split(';').for_each(|part| statement(part.trim(), shape, read));
     }
     let mut line = line;
     for word in ["then ", "else ", "do ", "! "] {
@@ -172,7 +193,20 @@ fn statement(line: &str, read: &mut Read) {
             None => {}
         }
     }
-    read.rest.push(line.to_owned());
+    match accounts::parse(line).filter(|all| all.iter().all(|d| sure(d, shape))) {
+        Some(all) => read.done.extend(all),
+        None => read.rest.push(line.to_owned()),
+    }
+}
+
+/// Whether this surely is done, and to what the tree has: before a package is unpacked, its directories are not there.
+fn sure(done: &Done, shape: &Shape) -> bool {
+    match done {
+        Done::Group(_) | Done::User { home: None, .. } => shape.runs(),
+        Done::User { home: Some(_), .. } => shape.unpacked() && shape.runs(),
+        Done::Own(put) => shape.unpacked() && shape.runs_if(&put.path, true),
+        Done::Dir(put) => shape.unpacked() && shape.runs_if(&put.path, false),
+    }
 }
 
 fn is_condition(line: &str) -> bool {
@@ -210,7 +244,19 @@ fn structure(line: &str) -> bool {
 /// Whether a condition only looks.
 fn looks_only(condition: &str) -> bool {
     let text = condition.trim_end().trim_end_matches("then").trim_end().trim_end_matches(';');
-    let tests = ["[", "test", "dpkg --compare-versions", "which", "command -v", "!", "true", "getent", "pidof"];
+    let tests = [
+        "[",
+        "test",
+        "dpkg --compare-versions",
+        "which",
+        "command -v",
+        "!",
+        "true",
+        "getent",
+        "pidof",
+        "id",
+        "dpkg-statoverride --list",
+    ];
     let parts = text.split("&&").flat_map(|p| p.split("||"));
     !substitutes(text)
         && !writes(text)
@@ -276,25 +322,43 @@ mod tests {
     #[test]
     fn alternatives_are_taken_and_the_rest_is_kept() {
         let text = "#!/bin/bash\nif [ \"$1\" = configure ]; then\n update-alternatives \\\n --install /a b /c 5 \\\n --slave /d e /f\n\
-                    adduser --system x\nfi\necho hi > /etc/file\n";
+                    adduser x\nfi\necho hi > /etc/file\n";
         let read = read(text);
         assert_eq!(read.alternatives.len(), 1);
         let added = "#!/bin/sh\n# Automatically added by dh_installalternatives/13\nupdate-alternatives --install /a b /c 5\n\
                      # End automatically added section\n";
         assert_eq!(super::read(added).alternatives.len(), 1);
-        assert_eq!(read.rest, ["adduser --system x", "echo hi > /etc/file"]);
+        assert_eq!(read.rest, ["adduser x", "echo hi > /etc/file"]);
         assert_eq!(super::read("#!/usr/bin/perl\nunlink 1;").rest.len(), 1);
     }
 
     #[test]
     fn commands_on_the_line_of_a_condition_count() {
         let rest = |text: &str| super::read(&format!("#!/bin/sh\n{text}\n")).rest;
-        assert_eq!(rest("if ! getent group x >/dev/null; then addgroup --system x; fi"), ["addgroup --system x"]);
+        assert_eq!(rest("if ! getent group x >/dev/null; then addgroup x; fi"), ["addgroup x"]);
         assert_eq!(rest("if [ -e /x ]; then echo y; else adduser x; fi"), ["adduser x"]);
         assert_eq!(rest("if [ -x /usr/bin/x ]; then echo y; exit 0; fi"), [""; 0]);
         assert_eq!(rest("(adduser x)"), ["(adduser x)"]);
         assert_eq!(rest("case \"$1\" in\n(configure | abort-upgrade)\n;;\nesac"), [""; 0]);
         let ucf = "# Automatically added by dh_ucf/13\nucf /usr/share/x /etc/x\n# End automatically added section";
         assert_eq!(rest(ucf), ["ucf /usr/share/x /etc/x"]);
+    }
+
+    #[test]
+    fn users_are_taken_where_they_surely_are_made() {
+        let good = "#!/bin/sh\nset -e\nif [ configure = \"$1\" ]; then\n if ! getent passwd unbound >/dev/null; then\n\
+                    adduser --quiet --system --group --no-create-home \\\n --home /var/lib/unbound unbound\n fi\n\
+                    chown unbound:unbound /var/lib/unbound\nfi\nif ! dpkg-statoverride --list /x >/dev/null; then chmod 0640 /x; fi\n";
+        let read = super::read(good);
+        assert_eq!((read.rest.len(), read.done.len()), (0, 3), "{read:?}");
+        // Before its files are there, an owner is not one of a file of the package.
+        assert_eq!(read_at(good, false).rest, ["chown unbound:unbound /var/lib/unbound", "chmod 0640 /x"]);
+        let half = "#!/bin/sh\nif ! getent group x; then\naddgroup --system x\nfi\nadduser --system --ingroup x $WHO\n\
+                    if [ -e /etc/y ]; then\nadduser --system y\nfi\n";
+        let read = super::read(half);
+        assert_eq!(read.done.len(), 1);
+        assert_eq!(read.rest, ["adduser --system --ingroup x $WHO", "adduser --system y"]);
+        let never = "#!/bin/sh\nif dpkg --compare-versions \"$2\" lt-nl 5; then\nadduser --system z\nfi\n";
+        assert_eq!(super::read(never), Read::default());
     }
 }

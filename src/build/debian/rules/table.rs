@@ -25,7 +25,7 @@ pub struct Rules {
 }
 
 /// What the scripts of one package do, and how it is done here.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Rule {
     /// The package; one `*` stands for anything.
@@ -62,7 +62,7 @@ pub struct Rule {
 }
 
 /// A directory, a file, or an owner and mode.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Put {
     /// Where.
@@ -96,7 +96,7 @@ pub struct Link {
 }
 
 /// A group.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WantGroup {
     /// Its name.

@@ -201,7 +201,7 @@ impl Users {
 }
 
 /// Words of a line, quotes taken off.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut any) = (Vec::new(), String::new(), None, false);
     for c in line.chars() {
         match quote {
