@@ -30,7 +30,10 @@ pub(super) fn load(dir: &Path, cwd: &str, loaded: &LoadedProfile) -> Result<Imag
                     format!("`{}` is a folder", path.display()),
                     format!("name the file in it: {}/image.toml", **build),
                 ),
-                false => (format!("there is no file `{}`", path.display()), "paths are relative to the file that names them".to_owned()),
+                false => (
+                    format!("there is no file `{}`", path.display()),
+                    "paths are relative to the file that names them".to_owned(),
+                ),
             };
             return Err(told(Diagnostic::new(&loaded.sources, &build.span(), text).hint(hint)));
         }
