@@ -1,5 +1,5 @@
 //! `.deb` files made in Rust (deb(5)): honest ones, and ones with anything wrong that an archive can hold.
-#![allow(dead_code)]
+#![allow(dead_code)] // each test file takes its part
 
 use std::io::Write;
 
