@@ -1,6 +1,7 @@
 //! Wheels: resolved by the pip of this machine against an index the test serves, then brought.
 
 #[path = "support/fault.rs"]
+// One module for several test binaries, each of which uses a part of it.
 #[allow(dead_code)]
 mod fault;
 #[path = "support/wheels.rs"]

@@ -11,7 +11,7 @@ use crate::build::BuildError;
 use crate::build::layer::write_layer;
 use crate::build::listing::{self, Listing};
 use crate::build::step::{Action, Cost, Input, Output, Outputs, Run};
-use crate::build::tree::{Content, Source};
+use crate::build::tree::{Content, Kind, Source, Tree};
 use crate::model::image_def::ImageDef;
 use crate::model::platform::Platform;
 use crate::store::Store;
@@ -67,17 +67,26 @@ impl Action for FilesLayer {
     fn run(&self, run: &Run<'_>) -> Result<Outputs, BuildError> {
         let lower = merged(run, self.lower.len())?;
         let tree = files_tree(&self.def, &self.origins(run)?, &lower)?;
-        let bytes = tree.entries.values().filter_map(|e| match &e.kind {
-            crate::build::tree::Kind::File(content) => Some(content.size),
-            _ => None,
-        });
-        let task = Task::begin(run.reporter, &self.name(), Some(bytes.sum()));
-        let layer = write_layer(&tree, run.epoch, run.store, run.threads, &task)?;
-        Ok(BTreeMap::from([
-            (LAYER.to_owned(), layer.output()),
-            (LISTING.to_owned(), put(run.store, &listing::listing(&tree)?)?),
-        ]))
+        layer_outputs(&self.name(), &tree, run)
     }
+}
+
+/// Writes a tree as a layer, and what stands in it as a listing: outputs [`LAYER`] and [`LISTING`]. `label` is what progress
+/// calls it.
+///
+/// # Errors
+/// As [`write_layer`], and a store that can not be written.
+pub fn layer_outputs(label: &str, tree: &Tree, run: &Run<'_>) -> Result<Outputs, BuildError> {
+    let bytes = tree.entries.values().filter_map(|e| match &e.kind {
+        Kind::File(content) => Some(content.size),
+        _ => None,
+    });
+    let task = Task::begin(run.reporter, label, Some(bytes.sum()));
+    let layer = write_layer(tree, run.epoch, run.store, run.threads, &task)?;
+    Ok(BTreeMap::from([
+        (LAYER.to_owned(), layer.output()),
+        (LISTING.to_owned(), put(run.store, &listing::listing(tree)?)?),
+    ]))
 }
 
 impl FilesLayer {

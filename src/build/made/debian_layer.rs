@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::layer_outputs;
 use crate::build::BuildError;
 use crate::build::debian::{RootOptions, build_root, rules, unpack_all};
+use crate::build::image::files_layer::layer_outputs;
 use crate::build::layer::difference;
 use crate::build::step::{Action, Cost, Input, Outputs, Run};
 use crate::model::image_def::ALL_SCRIPTS;
@@ -92,6 +92,6 @@ impl Action for DebianLayer {
             Part::Whole => root.full,
             Part::Beyond(_) => difference(&root.essential, &root.full)?,
         };
-        layer_outputs(&tree, run)
+        layer_outputs(&self.name, &tree, run)
     }
 }

@@ -20,13 +20,8 @@ pub use steps::toolchain;
 
 use super::BuildError;
 use super::image::files_layer::{LAYER, LISTING};
-use super::layer::write_layer;
-use super::listing::listing;
 use super::step::plan::Plan;
-use super::step::{Output, Outputs, Run};
-use super::tree::Tree;
 use crate::base::digest::Digest;
-use crate::base::report::Task;
 use crate::model::lock::Lock;
 use crate::model::profile::{ImageDefs, Inputs, Profile};
 use crate::store::Store;
@@ -57,16 +52,6 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, BuildError> {
     let mut actions = steps::actions(request)?;
     actions.extend(image::actions(request)?);
     Plan::new(actions)
-}
-
-/// Writes a tree as a layer, and what stands in it as a listing.
-fn layer_outputs(tree: &Tree, run: &Run<'_>) -> Result<Outputs, BuildError> {
-    let task = Task::begin(run.reporter, "layer", None);
-    let layer = write_layer(tree, run.epoch, run.store, run.threads, &task)?;
-    let text = listing(tree)?;
-    let digest = run.store.put(&text)?;
-    let listing = Output { digest, size: text.len() as u64, facts: Default::default() };
-    Ok(Outputs::from([(LAYER.to_owned(), layer.output()), (LISTING.to_owned(), listing)]))
 }
 
 /// Digest and size of a file beside the profile.

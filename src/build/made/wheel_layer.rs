@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::layer_outputs;
 use crate::build::BuildError;
+use crate::build::image::files_layer::layer_outputs;
 use crate::build::step::{Action, Cost, Input, Outputs, Run};
 use crate::build::wheel::wheel_tree;
 use crate::model::guest_path::GuestPath;
@@ -51,6 +51,6 @@ impl Action for WheelLayer {
     fn run(&self, run: &Run<'_>) -> Result<Outputs, BuildError> {
         let wheels: Vec<_> = self.wheels.iter().map(|w| (w.clone(), run.store.blob_path(&w.digest))).collect();
         let tree = wheel_tree(&wheels, &self.to, &self.python, self.platform, run.scratch)?;
-        layer_outputs(&tree, run)
+        layer_outputs(&self.name, &tree, run)
     }
 }
