@@ -9,6 +9,7 @@
 //! | [`store`] | blobs, roots, gc, check; the bundle file's reader and writer |
 //! | [`source`] | the network: registries, chart repositories, HTTP |
 //! | [`build`] | what goes into a bundle, archives for other tools |
+//! | [`lab`] | bring-up of a bundle: engines, deploy graph, secrets, checks |
 //! | [`ops`] | one function per verb |
 //! | [`cli`] | arguments, settings, progress, rendering, exit codes |
 #![deny(missing_docs, unsafe_code)]
@@ -25,6 +26,7 @@ pub mod base;
 pub mod build;
 pub mod cli;
 
+pub mod lab;
 pub mod model;
 pub mod ops;
 pub mod source;

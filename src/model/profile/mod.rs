@@ -5,19 +5,24 @@
 
 mod inputs;
 mod inputs_made;
+mod lab;
 pub(in crate::model) mod load;
 mod made;
 mod merge;
 mod paths;
+mod ready;
 mod types;
 pub(in crate::model) mod validate;
 mod validate_deploy;
+mod validate_lab;
 mod validate_made;
 
 pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};
 pub use inputs_made::{DebianInput, DefOnDisk, ImageDefs, MadeImage, SuiteInput};
+pub use lab::*;
 pub use load::{LoadedProfile, ProfileError, parse, parse_from};
 pub use made::*;
 pub use paths::join as join_path;
+pub use ready::{Ready, ReadyKind, duration};
 pub use types::*;
 pub use validate_made::check_def;

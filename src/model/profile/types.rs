@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::lab::{Check, Cluster, Deploy, Link, Observability, Secret};
 use super::made::{Debian, Step, Toolchain, WheelSet};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
@@ -69,6 +70,9 @@ pub struct Profile {
     /// Secrets made when the lab comes up, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secret: BTreeMap<String, Secret>,
+    /// The observability stack: its images, manifests, deploys and checks are added to the profile's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observability: Option<Observability>,
     /// What is applied, as a graph.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deploy: Vec<Deploy>,
@@ -78,106 +82,6 @@ pub struct Profile {
     /// What must be seen at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<Check>,
-}
-
-/// What runs a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Engine {
-    /// Kubernetes in Docker containers.
-    Kind,
-    /// minikube.
-    Minikube,
-    /// k3s on hosts.
-    K3s,
-    /// A cluster that is there already, reached by a kubeconfig context.
-    Existing,
-}
-
-/// A component of the control plane that can send traces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TracedComponent {
-    /// etcd.
-    Etcd,
-    /// kube-apiserver.
-    Apiserver,
-    /// kubelet.
-    Kubelet,
-}
-
-/// A Kubernetes cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Cluster {
-    /// Its name in this profile.
-    pub name: Loc<String>,
-    /// What runs it.
-    pub engine: Loc<Engine>,
-    /// Kubernetes version, with `v`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kubernetes: Option<Loc<String>>,
-    /// The engine's node image, where the default of its version will not do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_image: Option<Loc<ImageRef>>,
-    /// Control-plane nodes (1 where not given).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control_planes: Option<Loc<u32>>,
-    /// Worker nodes (0 where not given).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workers: Option<Loc<u32>>,
-    /// Platforms of its nodes (`linux/amd64` where not given).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub platforms: Vec<Loc<Platform>>,
-    /// A registry attendees push to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registry: Option<Registry>,
-    /// Components that send traces, wired before the cluster starts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tracing: Vec<Loc<TracedComponent>>,
-    /// Ports of the attendee's machine that lead into the cluster.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<Port>,
-    /// Context of the kubeconfig (`existing` only).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<Loc<String>>,
-}
-
-/// A registry beside a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Registry {
-    /// Container name.
-    pub name: Loc<String>,
-    /// Port on the attendee's machine.
-    pub port: Loc<u16>,
-    /// Its image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Loc<ImageRef>>,
-}
-
-/// A transport protocol.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// A port forwarded from the attendee's machine to the nodes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Port {
-    /// On the attendee's machine.
-    pub host: Loc<u16>,
-    /// On the node.
-    pub node: Loc<u16>,
-    /// `tcp` where not given.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub protocol: Protocol,
 }
 
 /// How a host is reached.
@@ -277,7 +181,7 @@ pub struct Chart {
     pub sha256: Option<Loc<Sha256Hex>>,
 }
 
-/// Kubernetes objects: from a URL, or a file beside the profile.
+/// Kubernetes objects: from a URL, a file beside the profile, or written here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Manifest {
@@ -289,6 +193,9 @@ pub struct Manifest {
     /// The file, relative to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Loc<String>>,
+    /// The objects themselves, as YAML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Loc<String>>,
     /// The cluster it is for, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Loc<String>>,
@@ -331,126 +238,6 @@ pub struct Text {
     pub path: Loc<String>,
 }
 
-/// A secret made when the lab comes up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Secret {
-    /// `alnum:N` or `hex:N`, N characters.
-    #[schemars(regex(pattern = "^(alnum|hex):[0-9]+$"))]
-    pub generate: Loc<String>,
-}
-
-/// An Istio installation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Istio {
-    /// Istio's configuration profile: `demo`, `default`, `minimal`…
-    pub profile: Loc<String>,
-    /// Further settings, as `istioctl install --set` takes them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub set: BTreeMap<String, String>,
-}
-
-/// Something applied to a cluster: a manifest, a chart or Istio.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Deploy {
-    /// Its name in this profile.
-    pub name: Loc<String>,
-    /// The cluster, where there are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<Loc<String>>,
-    /// Name of a manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest: Option<Loc<String>>,
-    /// Name of a chart.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chart: Option<Loc<String>>,
-    /// Istio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub istio: Option<Istio>,
-    /// Namespace, made when it is not there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Names of deploys that must be ready before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub after: Vec<Loc<String>>,
-    /// What to wait for: `deployment/NAME`, `deployment/*`, `statefulset/…`, `daemonset/…`, `job/…`, `webhook`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ready: Vec<Loc<String>>,
-}
-
-/// A service of one cluster made reachable from another (Skupper).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Link {
-    /// The cluster that uses the service.
-    pub from: Loc<String>,
-    /// The cluster that has it.
-    pub to: Loc<String>,
-    /// The service.
-    pub service: Loc<String>,
-    /// Its namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-}
-
-/// What an attendee must see at the end.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Check {
-    /// One line, as the report prints it.
-    pub name: Loc<String>,
-    /// The cluster, where there are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<Loc<String>>,
-    /// A trace that must exist.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<TraceCheck>,
-    /// A page that must answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpCheck>,
-    /// How long to try: `60s`, `5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Loc<String>>,
-}
-
-/// A trace that must be found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct TraceCheck {
-    /// What to ask: the name of a deploy that runs a Jaeger query service.
-    pub via: Loc<String>,
-    /// The service to search by.
-    pub service: String,
-    /// Services that must all have a span in one trace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<String>,
-    /// An operation that must be in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operation: Option<String>,
-    /// Fewest spans.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_spans: Option<u32>,
-    /// Shortest duration: `3s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_duration: Option<Loc<String>>,
-}
-
-/// A page that must answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct HttpCheck {
-    /// Its URL, as an attendee opens it.
-    pub url: String,
-    /// Expected status (200 where not given).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// Text the body must hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contains: Option<String>,
-}
-
 /// A SHA-256 as upstreams publish it: 64 hex digits, with or without `sha256:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sha256Hex(pub Digest);
@@ -480,6 +267,6 @@ impl JsonSchema for Sha256Hex {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::types::{Cluster, Engine, Profile, Tool};
-use super::{validate_deploy, validate_made};
+use super::lab::{Cluster, Engine};
+use super::types::{Profile, Tool};
+use super::{validate_deploy, validate_lab, validate_made};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
@@ -60,11 +61,12 @@ pub(super) fn validate(profile: &Profile, sources: &SourceMap) -> Vec<Diagnostic
     }
     inputs(profile, &mut found);
     rewrites(profile, &mut found);
-    secrets(profile, &mut found);
+    validate_lab::secrets(profile, &mut found);
+    validate_lab::clusters(profile, &mut found);
     validate_made::made(profile, &mut found);
     validate_deploy::deploys(profile, &mut found);
     validate_deploy::links(profile, &mut found);
-    validate_deploy::checks(profile, &mut found);
+    validate_lab::checks(profile, &mut found);
     found.list
 }
 
@@ -205,11 +207,13 @@ fn inputs(profile: &Profile, found: &mut Findings<'_>) {
             None => url(&chart.repo, found),
         }
     }
-    let manifests = profile.manifest.iter().map(|m| (&m.name, &m.url, &m.path, &m.sha256, "manifest"));
-    let files = profile.file.iter().map(|f| (&f.name, &f.url, &f.path, &f.sha256, "file"));
-    for (name, address, path, sha256, kind) in manifests.chain(files) {
-        if address.is_some() == path.is_some() {
-            found.add(&name.span(), format!("{kind} `{}` needs either `url` or `path`", **name));
+    let manifests = profile.manifest.iter().map(|m| (&m.name, &m.url, &m.path, &m.sha256, &m.text, "manifest"));
+    let files = profile.file.iter().map(|f| (&f.name, &f.url, &f.path, &f.sha256, &None, "file"));
+    for (name, address, path, sha256, text, kind) in manifests.chain(files) {
+        if [address.is_some(), path.is_some(), text.is_some()].into_iter().filter(|given| *given).count() != 1 {
+            let ways =
+                if kind == "manifest" { "exactly one of `url`, `path` and `text`" } else { "either `url` or `path`" };
+            found.add(&name.span(), format!("{kind} `{}` needs {ways}", **name));
         }
         if let (Some(hash), None) = (sha256, address) {
             found.add(&hash.span(), "`sha256` goes with `url`; a file beside the profile is hashed by the lock");
@@ -239,19 +243,6 @@ fn rewrites(profile: &Profile, found: &mut Findings<'_>) {
                 found.add(&to.span(), "rewrites a name to itself");
             }
             _ => {}
-        }
-    }
-}
-
-fn secrets(profile: &Profile, found: &mut Findings<'_>) {
-    for secret in profile.secret.values() {
-        let length = secret
-            .generate
-            .split_once(':')
-            .and_then(|(kind, n)| matches!(kind, "alnum" | "hex").then(|| n.parse::<u32>().ok()).flatten());
-        if !length.is_some_and(|n| (8..=1024).contains(&n)) {
-            found.add(&secret.generate.span(), format!("`{}` is no way to make a secret", *secret.generate)).hint =
-                Some("`alnum:24` or `hex:32`, with 8 to 1024 characters".to_owned());
         }
     }
 }

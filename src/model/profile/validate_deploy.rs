@@ -1,19 +1,20 @@
-//! Deploys, links and checks: what they refer to exists, and `after` has no cycle.
+//! Deploys and links: what they refer to exists, and `after` has no cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ready::{Ready, duration};
 use super::types::Profile;
 use super::validate::Findings;
 use crate::model::source_map::Loc;
 
 pub(super) type Names<'a> = BTreeSet<&'a str>;
 
-fn clusters(profile: &Profile) -> Names<'_> {
+pub(super) fn clusters(profile: &Profile) -> Names<'_> {
     profile.cluster.iter().map(|c| c.name.as_str()).collect()
 }
 
 /// A `cluster` key must name one, and may be left out only where there is one.
-fn cluster(given: Option<&Loc<String>>, owner: &Loc<String>, known: &Names<'_>, found: &mut Findings<'_>) {
+pub(super) fn cluster(given: Option<&Loc<String>>, owner: &Loc<String>, known: &Names<'_>, found: &mut Findings<'_>) {
     match given {
         Some(name) => found.must_exist(name, "cluster", known),
         None if known.len() > 1 => {
@@ -49,11 +50,9 @@ pub(super) fn deploys(profile: &Profile, found: &mut Findings<'_>) {
         for name in &deploy.after {
             found.must_exist(name, "deploy", &names);
         }
-        for ready in deploy.ready.iter().filter(|r| !is_ready(r)) {
-            found.add(&ready.span(), format!("`{}` is nothing to wait for", **ready)).hint = Some(
-                "`deployment/NAME`, `statefulset/…`, `daemonset/…`, `job/…` (`*` for all of them), or `webhook`"
-                    .to_owned(),
-            );
+        readiness(&deploy.ready, found);
+        if let Some(text) = &deploy.timeout {
+            is_duration(text, found);
         }
     }
     let waits = profile.deploy.iter().map(|d| (&d.name, d.after.iter().map(|a| a.as_str()).collect()));
@@ -68,9 +67,21 @@ pub(super) fn deploys(profile: &Profile, found: &mut Findings<'_>) {
     }
 }
 
-fn is_ready(text: &str) -> bool {
-    let kinds = ["deployment", "statefulset", "daemonset", "job", "pod", "crd"];
-    text == "webhook" || text.split_once('/').is_some_and(|(kind, name)| kinds.contains(&kind) && !name.is_empty())
+/// Every text says something that can be waited for.
+pub(super) fn readiness(texts: &[Loc<String>], found: &mut Findings<'_>) {
+    for text in texts {
+        if let Err(why) = text.parse::<Ready>() {
+            found.add(&text.span(), why).hint = Some(Ready::WAYS.to_owned());
+        }
+    }
+}
+
+/// The text is a duration.
+pub(super) fn is_duration(text: &Loc<String>, found: &mut Findings<'_>) {
+    if duration(text).is_none() {
+        found.add(&text.span(), format!("`{}` is not a duration", **text)).hint =
+            Some("a number and `ms`, `s` or `m`: `60s`".to_owned());
+    }
 }
 
 /// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself. `waits` holds names and
@@ -113,28 +124,4 @@ pub(super) fn links(profile: &Profile, found: &mut Findings<'_>) {
             found.add(&link.to.span(), "a link leads from one cluster to another");
         }
     }
-}
-
-/// Checks: one thing each, with durations that are some.
-pub(super) fn checks(profile: &Profile, found: &mut Findings<'_>) {
-    let known = clusters(profile);
-    let deploys: Names<'_> = profile.deploy.iter().map(|d| d.name.as_str()).collect();
-    for check in &profile.check {
-        cluster(check.cluster.as_ref(), &check.name, &known, found);
-        if check.trace.is_some() == check.http.is_some() {
-            found.add(&check.name.span(), format!("check `{}` needs either `trace` or `http`", *check.name));
-        }
-        if let Some(trace) = &check.trace {
-            found.must_exist(&trace.via, "deploy", &deploys);
-        }
-        let durations = check.timeout.iter().chain(check.trace.iter().filter_map(|t| t.min_duration.as_ref()));
-        for text in durations.filter(|d| !is_duration(d)) {
-            found.add(&text.span(), format!("`{}` is not a duration", **text)).hint =
-                Some("a number and `ms`, `s` or `m`: `60s`".to_owned());
-        }
-    }
-}
-
-fn is_duration(text: &str) -> bool {
-    ["ms", "s", "m"].iter().any(|unit| text.strip_suffix(unit).is_some_and(|n| n.parse::<u32>().is_ok()))
 }

@@ -1,0 +1,59 @@
+//! What runs a cluster. An engine is one folder and one line in [`of`].
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+
+use super::error::LabError;
+use super::finding::Finding;
+use super::session::Session;
+use crate::model::profile::{Cluster, Engine as EngineName};
+
+/// How a cluster is, live.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClusterState {
+    /// Its name.
+    pub name: String,
+    /// Its engine.
+    pub engine: String,
+    /// Nodes by name, and whether each is running.
+    pub nodes: Vec<NodeState>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// `control-plane`, `worker`, `external-load-balancer`.
+    pub role: String,
+    /// What the engine says: `running`, `exited`.
+    pub state: String,
+}
+
+/// Brings clusters up and down.
+pub trait Engine: Send + Sync {
+    /// As profiles call it.
+    fn name(&self) -> &'static str;
+    /// Whether this machine is fit for the cluster. Changes nothing, and never fails: what can not be found out is a finding.
+    fn preflight<'a>(&'a self, session: &'a Session, cluster: &'a Cluster) -> BoxFuture<'a, Vec<Finding>>;
+    /// Makes the cluster and what stands beside it, or finds it made: idempotent. Gives its kubeconfig; its API answers, its
+    /// nodes need not be ready.
+    fn up<'a>(&'a self, session: &'a Session, cluster: &'a Cluster) -> BoxFuture<'a, Result<PathBuf, LabError>>;
+    /// How it is; `None` where there is nothing of it.
+    fn state<'a>(
+        &'a self,
+        session: &'a Session,
+        cluster: &'a Cluster,
+    ) -> BoxFuture<'a, Result<Option<ClusterState>, LabError>>;
+}
+
+/// The engine of that name; `None` for those that labimg does not drive yet.
+pub fn of(name: EngineName) -> Option<&'static dyn Engine> {
+    match name {
+        EngineName::Kind | EngineName::Existing => None,
+        EngineName::Minikube | EngineName::K3s => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! A bundle that is to be, or is, a running lab.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::LabError;
+use super::machine::Machine;
+use super::state::State;
+use crate::base::report::Reporter;
+use crate::model::lock::{Lock, wire};
+use crate::model::profile::{Cluster, Profile, parse};
+use crate::store::bundle::{Bundle, LOCK_PATH, PROFILE_PATH};
+
+/// Largest profile or lock text read out of a bundle, in bytes.
+const TEXT_LIMIT: u64 = 64 << 20;
+
+/// What every part of bring-up works with.
+pub struct Session {
+    /// The bundle.
+    pub bundle: Arc<Bundle>,
+    /// Its profile, imports merged.
+    pub profile: Profile,
+    /// Its lock.
+    pub lock: Lock,
+    /// The lab's state folder.
+    pub state: State,
+    /// The machine.
+    pub machine: Machine,
+    /// Who is told of progress.
+    pub reporter: Arc<dyn Reporter>,
+}
+
+impl Session {
+    /// Opens a bundle; nothing is made or started.
+    ///
+    /// # Errors
+    /// A bundle, profile or lock that can not be read.
+    pub fn open(path: &Path, machine: Machine, reporter: Arc<dyn Reporter>) -> Result<Self, LabError> {
+        let path = fs_err::canonicalize(path)?;
+        let bundle = Bundle::open(&path)?;
+        let what = |text: &str| format!("`{}`, {text}", path.display());
+        let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
+        let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
+        let loaded =
+            parse("labimg/profile.toml", &text, &mut none).map_err(|e| LabError::mismatch(what("its profile"), e))?;
+        let lock =
+            wire::parse(&bundle.text(LOCK_PATH, TEXT_LIMIT)?).map_err(|e| LabError::mismatch(what("its lock"), e))?;
+        let state = State::new(&machine.state_root, &lock.name);
+        Ok(Self { bundle: Arc::new(bundle), profile: loaded.profile, lock, state, machine, reporter })
+    }
+
+    /// Opens the lab called `name` that is up, or half up: its bundle is where it was.
+    ///
+    /// # Errors
+    /// No such lab; a bundle that is gone or not the one the lab was made from.
+    pub fn of_lab(name: &str, machine: Machine, reporter: Arc<dyn Reporter>) -> Result<Self, LabError> {
+        let state = State::new(&machine.state_root, name);
+        let Some(file) = state.read()? else {
+            return Err(LabError::failed(format!("there is no lab `{name}`"), "it was never up, or is down")
+                .hint("`labimg status` lists labs; `labimg up BUNDLE` brings one up"));
+        };
+        let session = Self::open(&file.bundle, machine, reporter).map_err(|error| match error {
+            LabError::Io(_) | LabError::Bundle(_) => LabError::failed(format!("the bundle of lab `{name}`"), error)
+                .hint(format!(
+                    "put the bundle back to `{}`; `labimg down {name}` works without it",
+                    file.bundle.display()
+                )),
+            other => other,
+        })?;
+        Ok(session)
+    }
+
+    /// A cluster of the profile; the only one where `name` is not given.
+    ///
+    /// # Errors
+    /// No such cluster, or several to choose from.
+    pub fn cluster(&self, name: Option<&str>) -> Result<&Cluster, LabError> {
+        let names = || self.profile.cluster.iter().map(|c| c.name.to_string()).collect::<Vec<_>>().join(", ");
+        match name {
+            Some(name) => self.profile.cluster.iter().find(|c| *c.name == name).ok_or_else(|| {
+                LabError::failed(format!("there is no cluster `{name}`"), format!("the lab has: {}", names()))
+            }),
+            None => match self.profile.cluster.as_slice() {
+                [one] => Ok(one),
+                [] => Err(LabError::failed(format!("lab `{}`", self.lock.name), "it has no cluster")),
+                _ => Err(LabError::failed("several clusters", names()).hint("say which with `--cluster NAME`")),
+            },
+        }
+    }
+
+    /// The lab's name.
+    pub fn name(&self) -> &str {
+        &self.lock.name
+    }
+}

@@ -1,0 +1,191 @@
+//! The state folder of a lab: `<state root>/<lab>/`, readable by its owner only.
+//!
+//! ```text
+//! lab.json               which bundle, which clusters, how far they are
+//! kubeconfig/<cluster>   (0600)
+//! secrets/<name>…        (0600)
+//! bin/<tool>             host programs out of the bundle
+//! nodes/<cluster>/…      what nodes mount: certs.d, tracing, files of the profile
+//! deploys/<name>.json    what was applied last, and how it went
+//! lock                   one `up` or `down` at a time
+//! ```
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use super::error::LabError;
+use crate::base::atomic;
+use crate::base::digest::Digest;
+use crate::base::flock::{self, FileLock, Mode};
+
+/// The state folder of one lab.
+#[derive(Debug, Clone)]
+pub struct State {
+    dir: PathBuf,
+}
+
+/// `lab.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LabFile {
+    /// The lab's name.
+    pub name: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Its identity.
+    pub identity: Option<Digest>,
+    /// Clusters that exist or are half made.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, ClusterFile>,
+    /// Whether labimg made the engine's network, so that `down` may take it away.
+    #[serde(default)]
+    pub own_network: bool,
+}
+
+/// One cluster in `lab.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClusterFile {
+    /// `kind`, `existing`.
+    pub engine: String,
+    /// Whether the engine said that it is there; otherwise it is half made, and made anew.
+    pub made: bool,
+    /// Digest of the engine's configuration it was made with.
+    #[serde(default)]
+    pub configuration: String,
+    /// What stood in the node image's own store: manifest and configuration digests.
+    #[serde(default)]
+    pub node_images: Vec<Digest>,
+}
+
+impl State {
+    /// The state of `lab` under `root`; nothing is made yet.
+    pub fn new(root: &Path, lab: &str) -> Self {
+        Self { dir: root.join(lab) }
+    }
+
+    /// Labs that have a state folder under `root`, sorted.
+    ///
+    /// # Errors
+    /// A root that can not be read; one that is not there holds no labs.
+    pub fn labs(root: &Path) -> Result<Vec<String>, LabError> {
+        let entries = match fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.path().join("lab.json").is_file() {
+                found.extend(entry.file_name().into_string().ok());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A subfolder, made with mode 0700 where it is not there.
+    ///
+    /// # Errors
+    /// A folder that can not be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, LabError> {
+        let dir = if name.is_empty() { self.dir.clone() } else { self.dir.join(name) };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|e| LabError::io(&dir, "make", e))?;
+        Ok(dir)
+    }
+
+    /// Kubeconfig of a cluster; the file may not be there.
+    pub fn kubeconfig(&self, cluster: &str) -> PathBuf {
+        self.dir.join("kubeconfig").join(cluster)
+    }
+
+    /// One `up` or `down` at a time: held until dropped.
+    ///
+    /// # Errors
+    /// Another labimg works on this lab.
+    pub fn lock(&self) -> Result<FileLock, LabError> {
+        let path = self.folder("")?.join("lock");
+        flock::lock(&path, Mode::Exclusive, Duration::ZERO).map_err(|error| {
+            LabError::failed(format!("`{}` is in use", self.dir.display()), error)
+                .hint("another `labimg up` or `labimg down` works on this lab: wait for it")
+        })
+    }
+
+    /// Reads `lab.json`; `None` where the lab was never up.
+    ///
+    /// # Errors
+    /// A file that can not be read or is not ours.
+    pub fn read(&self) -> Result<Option<LabFile>, LabError> {
+        self.read_json("lab.json")
+    }
+
+    /// Writes `lab.json`.
+    ///
+    /// # Errors
+    /// A file that can not be written.
+    pub fn write(&self, file: &LabFile) -> Result<(), LabError> {
+        self.write_json("lab.json", file)
+    }
+
+    /// Reads a JSON file of the state folder; `None` where it is not there.
+    ///
+    /// # Errors
+    /// A file that can not be read or is not ours.
+    pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, LabError> {
+        let path = self.dir.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+            LabError::failed(format!("`{}` is damaged", path.display()), e).hint("`labimg down` takes the lab away")
+        })
+    }
+
+    /// Writes a JSON file of the state folder, whole or not at all, mode 0600.
+    ///
+    /// # Errors
+    /// A file that can not be written.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), LabError> {
+        let text = serde_json::to_vec_pretty(value).map_err(LabError::internal)?;
+        self.write_secret(name, &text)
+    }
+
+    /// Writes a file that only its owner may read, whole or not at all.
+    ///
+    /// # Errors
+    /// A file that can not be written.
+    pub fn write_secret(&self, name: &str, bytes: &[u8]) -> Result<(), LabError> {
+        let path = self.dir.join(name);
+        let parent = Path::new(name).parent().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+        self.folder(&parent)?;
+        // The folder is 0700: nobody reads the file in the moment before its mode is set.
+        atomic::write_file(&path, bytes)?;
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(())
+    }
+
+    /// Takes the whole folder away.
+    ///
+    /// # Errors
+    /// A file that can not be removed.
+    pub fn wipe(&self) -> Result<(), LabError> {
+        Ok(crate::base::dirs::remove(&self.dir)?)
+    }
+}
