@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::args_lab::{
+    DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
@@ -104,6 +107,22 @@ pub enum Verb {
     Toolchain(ToolchainArgs),
     /// Look after the store
     Store(StoreArgs),
+    /// Bring a lab up, out of a bundle and nothing else
+    Up(UpArgs),
+    /// Show what a lab promises: run its checks against what is up; exit code 3 when one fails
+    Verify(VerifyArgs),
+    /// Show the labs of this machine, live
+    Status(LabArgs),
+    /// Take a lab away: clusters, containers, networks, volumes, secrets
+    Down(LabArgs),
+    /// Run kubectl against a lab's cluster
+    Kubectl(KubectlArgs),
+    /// Print what a shell needs to work with a lab: eval "$(labimg env)"
+    Env(EnvArgs),
+    /// Lead ports of this machine to a lab's services, kept alive through restarts
+    PortForward(PortForwardArgs),
+    /// Show the logs of what a deploy brought, or of a workload
+    Logs(LogsArgs),
     /// Look whether this machine is fit
     Doctor(DoctorArgs),
     /// Print the JSON Schema of profiles, or of image.toml files
@@ -315,10 +334,6 @@ pub enum StoreVerb {
         what: Option<String>,
     },
 }
-
-/// `labimg doctor`
-#[derive(Debug, Args)]
-pub struct DoctorArgs {}
 
 /// `labimg schema`
 #[derive(Debug, Args)]

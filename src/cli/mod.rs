@@ -1,6 +1,7 @@
 //! The terminal: arguments, settings, progress, rendering, exit codes. No logic.
 
 mod args;
+mod args_lab;
 mod commands;
 mod error;
 mod print;
