@@ -52,6 +52,10 @@ pub struct Global {
     /// Memory in MiB that build steps share [default: three quarters] [env: LABIMG_MEMORY]
     #[arg(long, global = true, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: Option<u32>,
+    /// Let bundles carry this build of labimg, a static program for linux/amd64 or linux/arm64, in place of the running one or
+    /// beside it [env: LABIMG_CARRY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub carry: Vec<PathBuf>,
     /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
     #[arg(long, global = true)]
     pub offline: bool,
@@ -153,7 +157,7 @@ pub struct LockArgs {
     /// The profile
     #[arg(value_name = "PROFILE")]
     pub profile: PathBuf,
-    /// Resolve these inputs anew (names, images, or `epoch`); without a name: all. Stands after the profile
+    /// Resolve these inputs anew (names, images, `labimg` or `epoch`); without a name: all. Stands after the profile
     #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
     pub update: Option<Vec<String>>,
     /// Change nothing; exit code 3 when the lock would change

@@ -43,6 +43,9 @@ pub struct SettingsFile {
     /// Credential files; relative to this file.
     #[serde(default)]
     pub credentials: Vec<PathBuf>,
+    /// Builds of labimg for bundles to carry; relative to this file.
+    #[serde(default)]
+    pub carry: Vec<PathBuf>,
     /// Mirrors: a registry, `*`, or the start of a URL, to one or more addresses.
     #[serde(default)]
     pub mirror: BTreeMap<String, OneOrMany>,
@@ -125,6 +128,8 @@ pub struct Settings {
     pub state: Option<PathBuf>,
     /// Take `kind`, `kubectl`, `helm`… from PATH instead of the bundle.
     pub tools_from_path: bool,
+    /// Builds of labimg for bundles to carry, the strongest first.
+    pub carry: Vec<PathBuf>,
     /// Engine quirks, by engine.
     pub engine: BTreeMap<String, EngineFile>,
     /// Files that were read, the strongest first.
@@ -198,6 +203,7 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>) -> Result<Set
         memory: memory.map_or_else(most_memory, u64::from),
         state: state(env, &layers),
         tools_from_path: layers.iter().find_map(|l| l.tools_from_path).unwrap_or(false),
+        carry: carry(global, env, &layers),
         engine: engines(&layers),
         files,
     })
@@ -212,9 +218,8 @@ fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
     let mut file: SettingsFile = toml::from_str(&text).map_err(|e| wrong_file(path, &text, &e))?;
     above_zero(path, &file)?;
     let dir = crate::base::atomic::parent(path);
-    for path in
-        file.ca.iter_mut().chain(file.credentials.iter_mut()).chain(file.store.iter_mut()).chain(file.state.iter_mut())
-    {
+    let lists = file.ca.iter_mut().chain(&mut file.credentials).chain(&mut file.carry);
+    for path in lists.chain(&mut file.store).chain(&mut file.state) {
         *path = dir.join(&path);
     }
     Ok(Some(file))
@@ -284,6 +289,13 @@ fn state(env: &Env, layers: &[SettingsFile]) -> Option<PathBuf> {
         .or_else(|| layers.iter().find_map(|l| l.state.clone()))
         .or_else(|| env.home("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("labimg/labs")))
         .map(|path| std::path::absolute(&path).unwrap_or(path))
+}
+
+fn carry(global: &Global, env: &Env, layers: &[SettingsFile]) -> Vec<PathBuf> {
+    let mut files = global.carry.clone();
+    files.extend(env.paths("LABIMG_CARRY"));
+    files.extend(layers.iter().flat_map(|l| l.carry.clone()));
+    files
 }
 
 /// A variable that holds a number above 0.
