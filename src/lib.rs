@@ -9,6 +9,7 @@
 //! | [`store`] | blobs, roots, gc, check; the bundle file's reader and writer |
 //! | [`source`] | the network: registries, chart repositories, HTTP |
 //! | [`build`] | what goes into a bundle, archives for other tools |
+//! | [`serve`] | the registry server over bundles and the store |
 //! | [`ops`] | one function per verb |
 //! | [`cli`] | arguments, settings, progress, rendering, exit codes |
 #![deny(missing_docs, unsafe_code)]
@@ -27,5 +28,6 @@ pub mod cli;
 
 pub mod model;
 pub mod ops;
+pub mod serve;
 pub mod source;
 pub mod store;
