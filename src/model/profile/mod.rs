@@ -9,6 +9,7 @@ pub(in crate::model) mod load;
 mod made;
 mod merge;
 mod paths;
+mod preload;
 mod types;
 pub(in crate::model) mod validate;
 mod validate_deploy;

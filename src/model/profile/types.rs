@@ -132,6 +132,9 @@ pub struct Cluster {
     /// A registry attendees push to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<Registry>,
+    /// Bake the lab's images into the node image at build time
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preload: bool,
     /// Components that send traces, wired before the cluster starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tracing: Vec<Loc<TracedComponent>>,
