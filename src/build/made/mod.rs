@@ -16,9 +16,9 @@ mod wheel_layer;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use super::node_image::node_images;
 pub use image::built;
 pub use labimg::labimg_image;
-pub use super::node_image::node_images;
 pub use steps::toolchain;
 
 use super::BuildError;

@@ -155,9 +155,9 @@ fn changes(digest: &Digest, store: &Store) -> Result<Changes, BuildError> {
     let mut changes = Changes::default();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
+        // What is not read now is skipped before the next header.
         step.set(entry.size().saturating_add(MAX_HEADERS));
         take(&mut entry, &mut changes).map_err(damaged)?;
-        step.set(MAX_HEADERS);
     }
     Ok(changes)
 }
@@ -227,7 +227,8 @@ struct Guard<R> {
 impl<R: Read> Read for Guard<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        let counted = |left: u64, what: &str| left.checked_sub(n as u64).ok_or_else(|| io::Error::other(what.to_owned()));
+        let counted =
+            |left: u64, what: &str| left.checked_sub(n as u64).ok_or_else(|| io::Error::other(what.to_owned()));
         self.left = counted(self.left, "it unpacks to more than 64 GiB")?;
         self.step.set(counted(self.step.get(), "a header in it has more than 1 MiB")?);
         Ok(n)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::build::BuildError;
 use crate::base::digest::Digest;
+use crate::build::BuildError;
 use crate::model::image::ImageRef;
 use crate::model::lock::LockedImage;
 use crate::model::platform::Platform;

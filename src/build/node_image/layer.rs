@@ -113,7 +113,8 @@ impl NodeLayer {
         }
         for Made { reference, manifests } in &self.made {
             let output = |platform: &Platform| Ok((*platform, input(run, &made_label(reference, *platform))?.clone()));
-            let outputs: BTreeMap<Platform, Output> = manifests.keys().map(output).collect::<Result<_, BuildError>>()?;
+            let outputs: BTreeMap<Platform, Output> =
+                manifests.keys().map(output).collect::<Result<_, BuildError>>()?;
             let built = assemble(&outputs, run.store)?;
             let image = LockedImage {
                 reference: reference.clone(),

@@ -117,7 +117,8 @@ mod tests {
             size: 1,
             facts: BTreeMap::from([(DIFF_ID.to_owned(), "sha256:1".to_owned())]),
         };
-        let text = br#"{"config":{"Entrypoint":["/init"]},"history":[{}],"rootfs":{"diff_ids":["sha256:0"],"type":"layers"}}"#;
+        let text =
+            br#"{"config":{"Entrypoint":["/init"]},"history":[{}],"rootfs":{"diff_ids":["sha256:0"],"type":"layers"}}"#;
         let made = config(text, 1, &layer, 0).unwrap();
         assert_eq!(made["rootfs"]["diff_ids"], json!(["sha256:0", "sha256:1"]));
         assert_eq!((&made["config"]["Entrypoint"][0], made["history"].as_array().unwrap().len()), (&json!("/init"), 2));

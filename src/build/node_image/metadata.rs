@@ -68,7 +68,9 @@ fn add_blobs(blobs: &mut Bucket, content: &Content, epoch: u64) {
             }
             bucket.put("size", varint(i64::try_from(blob.size).unwrap_or(i64::MAX)));
             if !blob.labels.is_empty() {
-                bucket.edit("labels", |labels| blob.labels.iter().for_each(|(key, value)| labels.put(key, value.as_str())));
+                bucket.edit("labels", |labels| {
+                    blob.labels.iter().for_each(|(key, value)| labels.put(key, value.as_str()))
+                });
             }
         });
     }
@@ -125,8 +127,8 @@ mod tests {
     fn numbers_and_times_are_as_go_writes_them() {
         assert_eq!((varint(3), varint(748 / 2)), (vec![6], vec![0xec, 5]));
         assert_eq!(read_varint(b"\xff"), None);
-        // As containerd 1.6 wrote 2026-11-21T10:29:24Z.
-        assert_eq!(time(1_795_256_964)[..9], *b"\x01\x00\x00\x00\x0e\xe2\x93\x6a\x44");
+        // As containerd 1.6 wrote 2026-11-21T10:31:48Z.
+        assert_eq!(time(1_795_257_108)[..9], *b"\x01\x00\x00\x00\x0e\xe2\x93\x6a\x14");
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod content;
 mod layer;
 mod manifest;
 pub mod metadata;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

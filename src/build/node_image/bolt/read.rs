@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    BRANCH_PAGE, BUCKET, BoltError, Bucket, ELEMENT, HEADER, IS_BUCKET, Item, LEAF_PAGE, MAGIC, MAX_DEPTH, MAX_KEY, META,
-    META_PAGE, VERSION, fnv64a,
+    BRANCH_PAGE, BUCKET, BoltError, Bucket, ELEMENT, HEADER, IS_BUCKET, Item, LEAF_PAGE, MAGIC, MAX_DEPTH, MAX_KEY,
+    META, META_PAGE, VERSION, fnv64a,
 };
 
 /// Page sizes there are: of small test systems up to the largest a kernel has.
@@ -84,7 +84,8 @@ impl<'a> Reader<'a> {
             Some(LEAF_PAGE) => self.leaf(id, page, into, buckets),
             Some(BRANCH_PAGE) => {
                 for index in 0..usize::from(u16_at(page, 10).unwrap_or_default()) {
-                    let child = u64_at(page, HEADER + index * ELEMENT + 8).ok_or(bad("its branches do not fit on it"))?;
+                    let child =
+                        u64_at(page, HEADER + index * ELEMENT + 8).ok_or(bad("its branches do not fit on it"))?;
                     self.tree(child, into, pages + 1, buckets)?;
                 }
                 Ok(())

@@ -11,7 +11,8 @@ fn value(size: usize) -> impl Strategy<Value = Item> {
 
 fn bucket() -> impl Strategy<Value = Bucket> {
     let key = || vec(any::<u8>(), 1..60);
-    let flat = (any::<u64>(), btree_map(key(), value(300), 0..40)).prop_map(|(sequence, items)| Bucket { sequence, items });
+    let flat =
+        (any::<u64>(), btree_map(key(), value(300), 0..40)).prop_map(|(sequence, items)| Bucket { sequence, items });
     flat.prop_recursive(4, 200, 12, move |inner| {
         let item = prop_oneof![3 => value(6000), 2 => inner.prop_map(Item::Bucket)];
         (any::<u64>(), btree_map(key(), item, 0..12)).prop_map(|(sequence, items)| Bucket { sequence, items })
@@ -90,4 +91,37 @@ fn what_has_no_place_is_refused() {
         deep.items.insert(b"b".to_vec(), Item::Bucket(inner));
     }
     assert!(matches!(write(&deep), Err(BoltError::Write(_))));
+}
+
+/// Written by containerd 1.6 (bbolt 1.3) after two `ctr images import` of one small image.
+const REAL: &[u8] = include_bytes!("../../../../tests/fixtures/containerd/meta.db.zst");
+
+#[test]
+fn what_containerd_wrote_reads_and_comes_back() {
+    let bytes = zstd::decode_all(REAL).unwrap();
+    let root = read(&bytes).unwrap();
+    let v1 = root.get_bucket("v1").unwrap();
+    assert_eq!(v1.get("version"), Some(&[6][..]));
+    let k8s = v1.get_bucket("k8s.io").unwrap();
+    let image = k8s.get_bucket("images").unwrap().get_bucket("labimg.lab/labimg:0.1.0").unwrap();
+    let digest = image.get_bucket("target").unwrap().get("digest").unwrap().to_vec();
+    let blobs = k8s.get_bucket("content").unwrap().get_bucket("blob").unwrap();
+    let manifest = blobs.get_bucket(std::str::from_utf8(&digest).unwrap()).unwrap();
+    assert_eq!(manifest.get_bucket("labels").unwrap().items.len(), 2);
+    assert!(k8s.get_bucket("leases").unwrap().items.is_empty());
+    assert_eq!(read(&write(&root).unwrap()).unwrap(), root);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damage_to_a_real_one_ends_the_reader_well(hits in vec((0..65_536_usize, any::<u8>()), 1..6)) {
+        let mut bytes = zstd::decode_all(REAL).unwrap();
+        for (at, byte) in hits {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let _ = read(&bytes);
+    }
 }

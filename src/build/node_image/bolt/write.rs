@@ -2,8 +2,8 @@
 //! and 1 are the meta pages, page 2 the (empty) list of free pages, as in a database that was just made.
 
 use super::{
-    BRANCH_PAGE, BUCKET, BoltError, Bucket, ELEMENT, FREE_PAGE, HEADER, IS_BUCKET, Item, LEAF_PAGE, MAGIC, MAX_DEPTH, MAX_KEY,
-    META, META_PAGE, VERSION, fnv64a,
+    BRANCH_PAGE, BUCKET, BoltError, Bucket, ELEMENT, FREE_PAGE, HEADER, IS_BUCKET, Item, LEAF_PAGE, MAGIC, MAX_DEPTH,
+    MAX_KEY, META, META_PAGE, VERSION, fnv64a,
 };
 
 /// Page size of what is written, whatever the machine's.
@@ -52,12 +52,18 @@ fn tree(out: &mut Vec<u8>, bucket: &Bucket, depth: usize) -> Result<u64, BoltErr
     // The first key on each page, and the page.
     let mut level: Vec<(&[u8], u64)> = Vec::new();
     for page in parts(&leaves, |leaf| leaf.key.len() + leaf.value.len()) {
-        level.push((page.first().map_or(&[][..], |leaf| leaf.key), put_page(out, LEAF_PAGE, &leaf_page(page)?, page.len())?));
+        level.push((
+            page.first().map_or(&[][..], |leaf| leaf.key),
+            put_page(out, LEAF_PAGE, &leaf_page(page)?, page.len())?,
+        ));
     }
     while level.len() > 1 {
         let mut above = Vec::new();
         for page in parts(&level, |(key, _)| key.len()) {
-            above.push((page.first().map_or(&[][..], |(key, _)| *key), put_page(out, BRANCH_PAGE, &branch_page(page), page.len())?));
+            above.push((
+                page.first().map_or(&[][..], |(key, _)| *key),
+                put_page(out, BRANCH_PAGE, &branch_page(page), page.len())?,
+            ));
         }
         level = above;
     }
