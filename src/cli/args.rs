@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::args_lab::{
+    DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
@@ -49,6 +52,10 @@ pub struct Global {
     /// Memory in MiB that build steps share [default: three quarters] [env: LABIMG_MEMORY]
     #[arg(long, global = true, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: Option<u32>,
+    /// Let bundles carry this build of labimg, a static program for linux/amd64 or linux/arm64, in place of the running one or
+    /// beside it [env: LABIMG_CARRY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub carry: Vec<PathBuf>,
     /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
     #[arg(long, global = true)]
     pub offline: bool,
@@ -104,6 +111,22 @@ pub enum Verb {
     Toolchain(ToolchainArgs),
     /// Look after the store
     Store(StoreArgs),
+    /// Bring a lab up, out of a bundle and nothing else
+    Up(UpArgs),
+    /// Show what a lab promises: run its checks against what is up; exit code 3 when one fails
+    Verify(VerifyArgs),
+    /// Show the labs of this machine, live
+    Status(LabArgs),
+    /// Take a lab away: clusters, containers, networks, volumes, secrets
+    Down(LabArgs),
+    /// Run kubectl against a lab's cluster
+    Kubectl(KubectlArgs),
+    /// Print what a shell needs to work with a lab: eval "$(labimg env)"
+    Env(EnvArgs),
+    /// Lead ports of this machine to a lab's services, kept alive through restarts
+    PortForward(PortForwardArgs),
+    /// Show the logs of what a deploy brought, or of a workload
+    Logs(LogsArgs),
     /// Look whether this machine is fit
     Doctor(DoctorArgs),
     /// Print the JSON Schema of profiles, or of image.toml files
@@ -134,7 +157,7 @@ pub struct LockArgs {
     /// The profile
     #[arg(value_name = "PROFILE")]
     pub profile: PathBuf,
-    /// Resolve these inputs anew (names, images, or `epoch`); without a name: all. Stands after the profile
+    /// Resolve these inputs anew (names, images, `labimg` or `epoch`); without a name: all. Stands after the profile
     #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
     pub update: Option<Vec<String>>,
     /// Change nothing; exit code 3 when the lock would change
@@ -315,10 +338,6 @@ pub enum StoreVerb {
         what: Option<String>,
     },
 }
-
-/// `labimg doctor`
-#[derive(Debug, Args)]
-pub struct DoctorArgs {}
 
 /// `labimg schema`
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The terminal: arguments, settings, progress, rendering, exit codes. No logic.
 
 mod args;
+mod args_lab;
 mod commands;
 mod error;
 mod print;
@@ -135,7 +136,13 @@ impl App {
             net,
             reporter: progress.clone(),
             jobs: settings.jobs,
-            means: Means { cores: settings.cores, memory: settings.memory, other_scratch: other_scratch(), program },
+            means: Means {
+                cores: settings.cores,
+                memory: settings.memory,
+                other_scratch: other_scratch(),
+                program,
+                carry: settings.carry.clone(),
+            },
             now,
         };
         Ok(Self { ctx, env, settings, progress, json: global.json, quiet: global.quiet })

@@ -9,6 +9,7 @@
 
 mod debian_layer;
 mod image;
+mod labimg;
 mod steps;
 mod wheel_layer;
 
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use image::built;
+pub use labimg::labimg_image;
 pub use steps::toolchain;
 
 use super::BuildError;
@@ -51,6 +53,7 @@ pub struct Request<'a> {
 pub fn plan(request: &Request<'_>) -> Result<Plan, BuildError> {
     let mut actions = steps::actions(request)?;
     actions.extend(image::actions(request)?);
+    actions.extend(labimg::actions(request.lock)?);
     Plan::new(actions)
 }
 
