@@ -19,6 +19,7 @@ pub mod finding;
 pub mod kube;
 pub mod machine;
 pub mod mirror;
+pub mod preflight;
 pub mod registry;
 pub mod run;
 pub mod session;
