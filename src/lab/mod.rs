@@ -13,12 +13,17 @@
 //! carries its label, and `down` takes it away. Secrets stand in the state folder only, and in the cluster.
 
 pub mod engine;
+pub mod env;
 pub mod error;
 pub mod finding;
+pub mod http;
 pub mod kube;
+pub mod logs;
 pub mod machine;
+pub mod port_forward;
 pub mod session;
 pub mod state;
+pub mod verify;
 
 pub use error::{LabError, LabKind};
 pub use finding::{Finding, Verdict};
