@@ -1,11 +1,10 @@
 //! What people type. Doc comments here are the help texts.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::args_lab::{
-    DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
-};
+use super::args_lab::{DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
@@ -109,6 +108,8 @@ pub enum Verb {
     Why(WhyArgs),
     /// Run a program of a lab's toolchain, in the sandbox build steps run in
     Toolchain(ToolchainArgs),
+    /// Serve bundles as a registry: to a room, to a lab
+    Serve(ServeArgs),
     /// Look after the store
     Store(StoreArgs),
     /// Bring a lab up, out of a bundle and nothing else
@@ -297,6 +298,29 @@ pub enum GraphFormat {
     Svg,
 }
 
+/// `labimg serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The bundles
+    #[arg(value_name = "BUNDLE", required_unless_present = "store_lab")]
+    pub bundles: Vec<PathBuf>,
+    /// Serve this lab of the store, too (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub store_lab: Vec<String>,
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddr,
+    /// Be the writable registry of this host (`localhost:5001`) instead of a mirror
+    #[arg(long, value_name = "HOST[:PORT]", requires = "pushes", value_parser = parse_host)]
+    pub registry: Option<String>,
+    /// Where pushes to that registry go
+    #[arg(long, value_name = "DIR", requires = "registry")]
+    pub pushes: Option<PathBuf>,
+    /// How many bytes of pushes there may be [default: what the disk holds]
+    #[arg(long, value_name = "BYTES", requires = "pushes")]
+    pub push_limit: Option<u64>,
+}
+
 /// `labimg store`
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -353,6 +377,13 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    match crate::model::image::is_host(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{text}` is not HOST or HOST:PORT")),
+    }
 }
 
 fn parse_named(text: &str) -> Result<(String, PathBuf), String> {

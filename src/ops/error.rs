@@ -11,6 +11,7 @@ use crate::model::image::ImageRefError;
 use crate::model::lock::Stale;
 use crate::model::lock::wire::LockReadError;
 use crate::model::profile::ProfileError;
+use crate::serve::ServeError;
 use crate::source::{ErrorKind, SourceError};
 use crate::store::StoreError;
 use crate::store::bundle::BundleError;
@@ -68,6 +69,9 @@ pub enum OpsError {
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// An export.
     #[error(transparent)]
     Export(#[from] ExportFailure),
@@ -133,6 +137,7 @@ impl OpsError {
             Self::Store(e) | Self::Source(SourceError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Source(e) if e.kind() == ErrorKind::Mismatch => Kind::Mismatch,
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) if e.is_integrity() => Kind::Mismatch,
+            Self::Serve(ServeError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Build(e) => build_kind(e),
             Self::Lab(e) => lab_kind(e),
             Self::Export(ExportFailure::Export(ExportError::Store(StoreError::Mismatch { .. }))) => Kind::Mismatch,
@@ -161,6 +166,8 @@ impl OpsError {
             Self::Build(e) => build_hint(e),
             Self::Lab(LabError::Bundle(e)) => bundle_hint(e),
             Self::Lab(e) => e.advice().map(str::to_owned),
+            Self::Serve(ServeError::Store(e)) => store_hint(e),
+            Self::Serve(e) => e.hint(),
             Self::Input { source, .. } => source.hint(),
             Self::User { hint, .. } => hint.clone(),
             _ => None,

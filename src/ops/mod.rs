@@ -16,6 +16,7 @@ pub mod ls;
 mod make;
 pub mod profile;
 pub mod schema;
+pub mod serve;
 pub mod size;
 pub mod store;
 pub mod toolchain;

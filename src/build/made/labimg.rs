@@ -39,10 +39,7 @@ pub(super) fn actions(lock: &Lock) -> Result<Vec<Box<dyn Action>>, BuildError> {
             image: reference.to_string(),
             platform: program.platform,
             def: def.clone(),
-            locals: BTreeMap::from([(
-                "labimg".to_owned(),
-                Input::Blob { digest: program.digest, size: program.size },
-            )]),
+            locals: BTreeMap::from([("labimg".to_owned(), Input::Blob { digest: program.digest, size: program.size })]),
             steps: BTreeMap::new(),
             lower: Vec::new(),
         };

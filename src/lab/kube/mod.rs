@@ -1,5 +1,6 @@
 //! Talking to a cluster's API.
 
+pub mod dns;
 pub mod proxy;
 
 use std::path::Path;
