@@ -15,11 +15,15 @@
 pub mod docker;
 pub mod down;
 pub mod engine;
+pub mod env;
 pub mod error;
 pub mod finding;
+pub mod http;
 pub mod kube;
+pub mod logs;
 pub mod machine;
 pub mod mirror;
+pub mod port_forward;
 pub mod preflight;
 pub mod registry;
 pub mod run;
@@ -27,6 +31,7 @@ pub mod session;
 pub mod state;
 pub mod status;
 pub mod tools;
+pub mod verify;
 
 pub use error::{LabError, LabKind};
 pub use finding::{Finding, Verdict};

@@ -6,6 +6,7 @@ pub mod image;
 pub mod image_def;
 pub mod image_def_load;
 pub mod lock;
+pub mod manifest;
 pub mod platform;
 pub mod profile;
 pub mod source_map;

@@ -81,7 +81,7 @@ fn images(
     done: &BTreeMap<String, Done>,
     store: &Store,
 ) -> Result<Vec<LockedImage>, OpsError> {
-    let own = made::labimg_image(lock);
+    let own: Vec<_> = made::labimg_image(lock).into_iter().chain(made::node_images(&disk.profile)).collect();
     let made = disk.inputs.made.iter().chain(own.iter().map(|(reference, image)| (reference, image)));
     made.map(|(reference, image)| Ok(made::built(reference, image, done, store)?)).collect()
 }

@@ -51,9 +51,14 @@ impl Checker {
     /// Starts to check it, unless that was done.
     ///
     /// # Errors
-    /// When its file was cut off.
+    /// When it is known to be wrong, or its file was cut off.
     pub(super) fn start(self: &Arc<Self>, blob: &Arc<OpenBlob>) -> io::Result<()> {
-        self.verdict(blob).map(drop)
+        let verdict = self.verdict(blob)?;
+        let known = verdict.borrow().clone();
+        match known {
+            Verdict::Bad(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why.to_string())),
+            Verdict::Good | Verdict::Pending => Ok(()),
+        }
     }
 
     /// Waits until it is known to be right.
