@@ -10,6 +10,7 @@
 //! | [`source`] | the network: registries, chart repositories, HTTP |
 //! | [`build`] | what goes into a bundle, archives for other tools |
 //! | [`lab`] | bring-up of a bundle: engines, deploy graph, secrets, checks |
+//! | [`serve`] | the registry server over bundles and the store |
 //! | [`ops`] | one function per verb |
 //! | [`cli`] | arguments, settings, progress, rendering, exit codes |
 #![deny(missing_docs, unsafe_code)]
@@ -29,5 +30,6 @@ pub mod cli;
 pub mod lab;
 pub mod model;
 pub mod ops;
+pub mod serve;
 pub mod source;
 pub mod store;

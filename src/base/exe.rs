@@ -48,6 +48,28 @@ impl std::fmt::Display for Program {
     }
 }
 
+/// Whether the program whose first [`HEAD`] bytes are `head` is a 64-bit little-endian ELF that asks for no interpreter: no
+/// dynamic linker, no libraries (gABI, "Program Header": `PT_INTERP` is 3). A table that does not end within `head` says no.
+pub fn is_static_elf(head: &[u8]) -> bool {
+    const LITTLE_64: &[u8] = b"\x7fELF\x02\x01";
+    const PT_LOAD: u32 = 1;
+    const PT_INTERP: u32 = 3;
+    if !head.starts_with(LITTLE_64) {
+        return false;
+    }
+    let half = |at: usize| Some(usize::from(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?)));
+    let table = || {
+        let offset = usize::try_from(u64::from_le_bytes(head.get(32..40)?.try_into().ok()?)).ok()?;
+        let (size, count) = (half(54)?, half(56)?);
+        let kinds = (0..count).map(|i| {
+            let at = offset.checked_add(size.checked_mul(i)?)?;
+            Some(u32::from_le_bytes(head.get(at..at.checked_add(4)?)?.try_into().ok()?))
+        });
+        kinds.collect::<Option<Vec<u32>>>()
+    };
+    table().is_some_and(|kinds| kinds.contains(&PT_LOAD) && !kinds.contains(&PT_INTERP))
+}
+
 fn elf(head: &[u8]) -> Option<Program> {
     if !head.starts_with(b"\x7fELF") {
         return None;
@@ -142,6 +164,27 @@ mod tests {
         assert!(!identify(&elf_of(62)).runs_on("linux", "arm64"));
         assert!(identify(&elf_of(183)).runs_on("linux", "arm64"));
         assert_eq!(identify(&elf_of(183)).to_string(), "a program for linux/arm64");
+    }
+
+    #[test]
+    fn a_static_program_names_no_interpreter() {
+        let with = |kinds: &[u32]| {
+            let mut head = elf_of(62);
+            head[32] = 64;
+            head[54] = 56;
+            head[56] = kinds.len() as u8;
+            for kind in kinds {
+                head.extend(kind.to_le_bytes());
+                head.extend([0; 52]);
+            }
+            head
+        };
+        assert!(is_static_elf(&with(&[1, 2])));
+        assert!(!is_static_elf(&with(&[6, 3, 1])));
+        assert!(!is_static_elf(&with(&[])) && !is_static_elf(b"\x7fELF\x02\x01") && !is_static_elf(b""));
+        let mut far = with(&[1]);
+        far[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(!is_static_elf(&far));
     }
 
     #[test]

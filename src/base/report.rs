@@ -22,6 +22,10 @@ pub trait Reporter: Send + Sync {
     fn advance(&self, task: TaskId, bytes: u64) {
         let _ = (task, bytes);
     }
+    /// What the task is doing now, in a few words.
+    fn say(&self, task: TaskId, text: &str) {
+        let _ = (task, text);
+    }
     /// The task is over, well or not.
     fn finish(&self, task: TaskId) {
         let _ = task;
@@ -57,6 +61,11 @@ impl<'a> Task<'a> {
     /// `bytes` more are done.
     pub fn advance(&self, bytes: u64) {
         self.reporter.advance(self.id, bytes);
+    }
+
+    /// What is being done now, in a few words.
+    pub fn say(&self, text: &str) {
+        self.reporter.say(self.id, text);
     }
 }
 

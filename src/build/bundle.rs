@@ -1,10 +1,11 @@
 //! From a lock to the description of its bundle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
-use crate::model::lock::Lock;
+use crate::model::lock::{FileKind, LABIMG, Lock};
+use crate::model::platform::Platform;
 use crate::store::BlobSource;
 use crate::store::bundle::{
     BundleError, ChartEntry, Contents, Description, FileEntry, ImageEntry, LOCK_PATH, LocalEntry, OCI_INDEX_PATH,
@@ -78,6 +79,17 @@ fn contents(lock: &Lock) -> Contents {
             FileEntry { digest, kind: f.kind, name, platform: f.platform, size, version }
         })
         .collect();
+    // A tool that the profile itself calls labimg stands in its place.
+    let taken: BTreeSet<Option<Platform>> =
+        files.iter().filter(|f| (f.kind, f.name.as_str()) == (FileKind::Tool, LABIMG)).map(|f| f.platform).collect();
+    files.extend(lock.carried.iter().filter(|p| !taken.contains(&Some(p.platform))).map(|p| FileEntry {
+        digest: p.digest,
+        kind: FileKind::Tool,
+        name: LABIMG.to_owned(),
+        platform: Some(p.platform),
+        size: p.size,
+        version: Some(p.version.clone()),
+    }));
     files.sort_by(|a, b| (a.kind, &a.name, a.platform).cmp(&(b.kind, &b.name, b.platform)));
     let mut images: Vec<ImageEntry> = lock.images.iter().map(ImageEntry::from).collect();
     images.sort_by(|a, b| a.reference.cmp(&b.reference));

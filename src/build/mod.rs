@@ -8,6 +8,7 @@ pub mod image;
 pub mod layer;
 pub mod listing;
 pub mod made;
+pub mod node_image;
 pub mod run_step;
 pub mod sandbox;
 pub mod spool;

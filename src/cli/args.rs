@@ -1,8 +1,10 @@
 //! What people type. Doc comments here are the help texts.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::args_lab::{DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
@@ -49,6 +51,10 @@ pub struct Global {
     /// Memory in MiB that build steps share [default: three quarters] [env: LABIMG_MEMORY]
     #[arg(long, global = true, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: Option<u32>,
+    /// Let bundles carry this build of labimg, a static program for linux/amd64 or linux/arm64, in place of the running one or
+    /// beside it [env: LABIMG_CARRY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub carry: Vec<PathBuf>,
     /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
     #[arg(long, global = true)]
     pub offline: bool,
@@ -102,8 +108,26 @@ pub enum Verb {
     Why(WhyArgs),
     /// Run a program of a lab's toolchain, in the sandbox build steps run in
     Toolchain(ToolchainArgs),
+    /// Serve bundles as a registry: to a room, to a lab
+    Serve(ServeArgs),
     /// Look after the store
     Store(StoreArgs),
+    /// Bring a lab up, out of a bundle and nothing else
+    Up(UpArgs),
+    /// Show what a lab promises: run its checks against what is up; exit code 3 when one fails
+    Verify(VerifyArgs),
+    /// Show the labs of this machine, live
+    Status(LabArgs),
+    /// Take a lab away: clusters, containers, networks, volumes, secrets
+    Down(LabArgs),
+    /// Run kubectl against a lab's cluster
+    Kubectl(KubectlArgs),
+    /// Print what a shell needs to work with a lab: eval "$(labimg env)"
+    Env(EnvArgs),
+    /// Lead ports of this machine to a lab's services, kept alive through restarts
+    PortForward(PortForwardArgs),
+    /// Show the logs of what a deploy brought, or of a workload
+    Logs(LogsArgs),
     /// Look whether this machine is fit
     Doctor(DoctorArgs),
     /// Print the JSON Schema of profiles, or of image.toml files
@@ -134,7 +158,7 @@ pub struct LockArgs {
     /// The profile
     #[arg(value_name = "PROFILE")]
     pub profile: PathBuf,
-    /// Resolve these inputs anew (names, images, or `epoch`); without a name: all. Stands after the profile
+    /// Resolve these inputs anew (names, images, `labimg` or `epoch`); without a name: all. Stands after the profile
     #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
     pub update: Option<Vec<String>>,
     /// Change nothing; exit code 3 when the lock would change
@@ -274,6 +298,29 @@ pub enum GraphFormat {
     Svg,
 }
 
+/// `labimg serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The bundles
+    #[arg(value_name = "BUNDLE", required_unless_present = "store_lab")]
+    pub bundles: Vec<PathBuf>,
+    /// Serve this lab of the store, too (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub store_lab: Vec<String>,
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddr,
+    /// Be the writable registry of this host (`localhost:5001`) instead of a mirror
+    #[arg(long, value_name = "HOST[:PORT]", requires = "pushes", value_parser = parse_host)]
+    pub registry: Option<String>,
+    /// Where pushes to that registry go
+    #[arg(long, value_name = "DIR", requires = "registry")]
+    pub pushes: Option<PathBuf>,
+    /// How many bytes of pushes there may be [default: what the disk holds]
+    #[arg(long, value_name = "BYTES", requires = "pushes")]
+    pub push_limit: Option<u64>,
+}
+
 /// `labimg store`
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -316,10 +363,6 @@ pub enum StoreVerb {
     },
 }
 
-/// `labimg doctor`
-#[derive(Debug, Args)]
-pub struct DoctorArgs {}
-
 /// `labimg schema`
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
@@ -334,6 +377,13 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    match crate::model::image::is_host(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{text}` is not HOST or HOST:PORT")),
+    }
 }
 
 fn parse_named(text: &str) -> Result<(String, PathBuf), String> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::args::{
-    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, StoreVerb, ToolchainVerb,
-    Verb,
+    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, ServeArgs, StoreVerb,
+    ToolchainVerb, Verb,
 };
 use super::error::{CliError, Outcome, Status};
 use super::{App, print, render};
@@ -18,7 +18,9 @@ use crate::ops::build::BuildOptions;
 use crate::ops::doctor::{Surroundings, Verdict};
 use crate::ops::export::Output;
 use crate::ops::lock::LockOptions;
+use crate::ops::serve::ServeOptions;
 use crate::ops::{self, OpsError};
+use crate::serve::Registry;
 
 /// Runs a verb.
 pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
@@ -47,8 +49,17 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
             show(app, &steps, |s| render::why(s), || ())
         }
         Verb::Toolchain(args) => toolchain(app, args.verb).await,
+        Verb::Serve(args) => serve(app, args).await,
         Verb::Store(args) => store(app, args.verb).await,
         Verb::Doctor(_) => doctor(app),
+        Verb::Up(_)
+        | Verb::Verify(_)
+        | Verb::Status(_)
+        | Verb::Down(_)
+        | Verb::Kubectl(_)
+        | Verb::Env(_)
+        | Verb::PortForward(_)
+        | Verb::Logs(_) => Err(OpsError::user("not wired yet").into()),
         Verb::Schema(args) => out(print::json(&if args.image { ops::schema::image() } else { ops::schema::profile() })),
         Verb::Completions(args) => {
             let mut script = Vec::new();
@@ -178,6 +189,18 @@ fn graph(app: &App, args: &GraphArgs) -> Outcome {
         },
         || (),
     )
+}
+
+async fn serve(app: &App, args: ServeArgs) -> Outcome {
+    let registry = args.registry.zip(args.pushes);
+    let registry = registry.map(|(host, pushes)| Registry { host, pushes, limit: args.push_limit });
+    let options = ServeOptions { bundles: args.bundles, labs: args.store_lab, listen: args.listen, registry };
+    // Before the address is told: whoever reads it may send the signal at once.
+    let stop = super::stop_signal();
+    let (server, told) = ops::serve::serve(&app.ctx, options).await?;
+    show(app, &told, render::listening, || ())?;
+    server.run(stop).await;
+    Ok(Status::Ok)
 }
 
 async fn store(app: &App, verb: StoreVerb) -> Outcome {

@@ -1,6 +1,7 @@
 //! The terminal: arguments, settings, progress, rendering, exit codes. No logic.
 
 mod args;
+mod args_lab;
 mod commands;
 mod error;
 mod print;
@@ -71,7 +72,10 @@ fn choose_colour(when: Color) {
 async fn run(cli: Cli) -> Outcome {
     let env = Env::read();
     let app = App::new(&cli.global, env, profile_of(&cli.verb))?;
-    tokio::spawn(leave_on_signal(app.progress.clone()));
+    // A server ends what is under way first.
+    if !matches!(cli.verb, Verb::Serve(_)) {
+        tokio::spawn(leave_on_signal(app.progress.clone()));
+    }
     let outcome = commands::run(&app, cli.verb).await;
     app.progress.clear();
     outcome
@@ -88,6 +92,22 @@ async fn leave_on_signal(progress: Arc<Progress>) {
     print::to_stderr("interrupted; what is there is kept, the same command goes on from here");
     #[expect(clippy::exit, reason = "a blocking write under way must not hold the program")]
     std::process::exit(status);
+}
+
+/// Ready when the program is asked to end; asked twice, it ends at once.
+fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
+    async move {
+        // Without signals of its own, the program ends as others do.
+        let Ok((mut terminate, mut interrupt)) = signals else { return std::future::pending().await };
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::spawn(async move {
+            let status = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
+            #[expect(clippy::exit, reason = "asked twice")]
+            std::process::exit(status);
+        });
+    }
 }
 
 /// The profile whose folder may hold `labimg.local.toml`.
@@ -135,7 +155,13 @@ impl App {
             net,
             reporter: progress.clone(),
             jobs: settings.jobs,
-            means: Means { cores: settings.cores, memory: settings.memory, other_scratch: other_scratch(), program },
+            means: Means {
+                cores: settings.cores,
+                memory: settings.memory,
+                other_scratch: other_scratch(),
+                program,
+                carry: settings.carry.clone(),
+            },
             now,
         };
         Ok(Self { ctx, env, settings, progress, json: global.json, quiet: global.quiet })

@@ -25,7 +25,7 @@ pub struct Progress {
 #[derive(Default)]
 struct State {
     whole: Option<ProgressBar>,
-    rows: HashMap<u64, Option<ProgressBar>>,
+    rows: HashMap<u64, (Option<ProgressBar>, String)>,
 }
 
 impl Progress {
@@ -77,7 +77,7 @@ impl Reporter for Progress {
     fn begin(&self, label: &str, bytes: Option<u64>) -> TaskId {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (true, Ok(mut state)) = (self.drawn, self.state.lock()) else { return TaskId(id) };
-        let shown = state.rows.values().flatten().count() < MAX_ROWS;
+        let shown = state.rows.values().filter(|(row, _)| row.is_some()).count() < MAX_ROWS;
         let row = shown.then(|| {
             let bar = match bytes {
                 Some(total) => ProgressBar::new(total).with_style(style(
@@ -93,13 +93,13 @@ impl Reporter for Progress {
                 None => self.bars.add(bar),
             }
         });
-        state.rows.insert(id, row);
+        state.rows.insert(id, (row, label.to_owned()));
         TaskId(id)
     }
 
     fn advance(&self, task: TaskId, bytes: u64) {
         let (true, Ok(state)) = (self.drawn, self.state.lock()) else { return };
-        if let Some(Some(row)) = state.rows.get(&task.0) {
+        if let Some((Some(row), _)) = state.rows.get(&task.0) {
             row.inc(bytes);
         }
         if let Some(whole) = &state.whole {
@@ -107,9 +107,16 @@ impl Reporter for Progress {
         }
     }
 
+    fn say(&self, task: TaskId, text: &str) {
+        let (true, Ok(state)) = (self.drawn, self.state.lock()) else { return };
+        if let Some((Some(row), label)) = state.rows.get(&task.0) {
+            row.set_message(format!("{label}: {text}"));
+        }
+    }
+
     fn finish(&self, task: TaskId) {
         let (true, Ok(mut state)) = (self.drawn, self.state.lock()) else { return };
-        if let Some(Some(row)) = state.rows.remove(&task.0) {
+        if let Some((Some(row), _)) = state.rows.remove(&task.0) {
             row.finish_and_clear();
             self.bars.remove(&row);
         }

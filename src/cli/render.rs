@@ -11,6 +11,7 @@ use crate::ops::fetch::FetchOutcome;
 use crate::ops::inspect::InspectReport;
 use crate::ops::lock::LockOutcome;
 use crate::ops::ls::Entry;
+use crate::ops::serve::Listening;
 use crate::ops::size::SizeReport;
 use crate::ops::store::CheckOutcome;
 use crate::ops::why::StepWhy;
@@ -50,6 +51,17 @@ pub(super) fn locked(done: &LockOutcome) -> String {
         (false, true) => format!("{path}: {} moved", plural(done.changes.len(), "input")),
         _ => format!("{path} is up to date ({})", plural(done.inputs, "input")),
     }
+}
+
+/// Where a server listens, and what it serves: one line.
+pub(super) fn listening(told: &Listening) -> String {
+    let names: Vec<&str> = told.sources.iter().map(|s| s.name.as_str()).collect();
+    let role = match (&told.registry, &told.pushes) {
+        (Some(host), Some(pushes)) => format!("the registry {host}, pushes in {}", pushes.display()),
+        _ => "a mirror".to_owned(),
+    };
+    let images = plural(told.images, "image");
+    format!("http://{} serves {images} of {} as {role}", told.address, names.join(", "))
 }
 
 /// What came over the network.

@@ -43,12 +43,19 @@ pub struct SettingsFile {
     /// Credential files; relative to this file.
     #[serde(default)]
     pub credentials: Vec<PathBuf>,
+    /// Builds of labimg for bundles to carry; relative to this file.
+    #[serde(default)]
+    pub carry: Vec<PathBuf>,
     /// Mirrors: a registry, `*`, or the start of a URL, to one or more addresses.
     #[serde(default)]
     pub mirror: BTreeMap<String, OneOrMany>,
     /// Proxies.
     #[serde(default)]
     pub proxy: ProxyFile,
+    /// Folder of labs' state; relative to this file.
+    pub state: Option<PathBuf>,
+    /// Take `kind`, `kubectl`, `helm`… from PATH instead of the bundle.
+    pub tools_from_path: Option<bool>,
     /// What engines need on this machine.
     #[serde(default)]
     pub engine: BTreeMap<String, EngineFile>,
@@ -117,6 +124,12 @@ pub struct Settings {
     pub cores: usize,
     /// Memory in MiB that build steps share.
     pub memory: u64,
+    /// Folder with one state folder per lab; `None` where nothing says where.
+    pub state: Option<PathBuf>,
+    /// Take `kind`, `kubectl`, `helm`… from PATH instead of the bundle.
+    pub tools_from_path: bool,
+    /// Builds of labimg for bundles to carry, the strongest first.
+    pub carry: Vec<PathBuf>,
     /// Engine quirks, by engine.
     pub engine: BTreeMap<String, EngineFile>,
     /// Files that were read, the strongest first.
@@ -131,6 +144,11 @@ impl Env {
     pub fn read() -> Self {
         let pairs = std::env::vars_os();
         Self(pairs.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// Everything, for programs that are run.
+    pub fn all(&self) -> &BTreeMap<String, String> {
+        &self.0
     }
 
     /// A variable that is set and not empty.
@@ -183,6 +201,9 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>) -> Result<Set
         jobs,
         cores: cores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from),
         memory: memory.map_or_else(most_memory, u64::from),
+        state: state(env, &layers),
+        tools_from_path: layers.iter().find_map(|l| l.tools_from_path).unwrap_or(false),
+        carry: carry(global, env, &layers),
         engine: engines(&layers),
         files,
     })
@@ -197,7 +218,8 @@ fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
     let mut file: SettingsFile = toml::from_str(&text).map_err(|e| wrong_file(path, &text, &e))?;
     above_zero(path, &file)?;
     let dir = crate::base::atomic::parent(path);
-    for path in file.ca.iter_mut().chain(file.credentials.iter_mut()).chain(file.store.iter_mut()) {
+    let lists = file.ca.iter_mut().chain(&mut file.credentials).chain(&mut file.carry);
+    for path in lists.chain(&mut file.store).chain(&mut file.state) {
         *path = dir.join(&path);
     }
     Ok(Some(file))
@@ -258,6 +280,22 @@ fn store(global: &Global, env: &Env, layers: &[SettingsFile]) -> Result<PathBuf,
         .or_else(|| layers.iter().find_map(|l| l.store.clone()))
         .or_else(|| env.home("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("labimg/store")))
         .ok_or_else(|| OpsError::hinted("no place for the store: HOME is not set", "give one: --store DIR"))
+}
+
+/// Where labs keep what they know (XDG base directories, "state").
+fn state(env: &Env, layers: &[SettingsFile]) -> Option<PathBuf> {
+    env.get("LABIMG_STATE")
+        .map(PathBuf::from)
+        .or_else(|| layers.iter().find_map(|l| l.state.clone()))
+        .or_else(|| env.home("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("labimg/labs")))
+        .map(|path| std::path::absolute(&path).unwrap_or(path))
+}
+
+fn carry(global: &Global, env: &Env, layers: &[SettingsFile]) -> Vec<PathBuf> {
+    let mut files = global.carry.clone();
+    files.extend(env.paths("LABIMG_CARRY"));
+    files.extend(layers.iter().flat_map(|l| l.carry.clone()));
+    files
 }
 
 /// A variable that holds a number above 0.

@@ -12,13 +12,24 @@
 //! **Guarantees.** Nothing comes from outside the bundle. Everything a lab leaves on a machine stands in its state folder or
 //! carries its label, and `down` takes it away. Secrets stand in the state folder only, and in the cluster.
 
+pub mod docker;
 pub mod engine;
+pub mod env;
 pub mod error;
 pub mod finding;
+pub mod http;
 pub mod kube;
+pub mod logs;
 pub mod machine;
+pub mod mirror;
+pub mod port_forward;
+pub mod preflight;
+pub mod registry;
+pub mod run;
 pub mod session;
 pub mod state;
+pub mod tools;
+pub mod verify;
 
 pub use error::{LabError, LabKind};
 pub use finding::{Finding, Verdict};

@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::docker::Docker;
+use super::docker::image::Loaded;
 use super::error::LabError;
 use super::machine::Machine;
-use super::state::State;
+use super::state::{LabFile, State};
 use crate::base::report::Reporter;
+use crate::model::image::ImageRef;
 use crate::model::lock::{Lock, wire};
 use crate::model::profile::{Cluster, Profile, parse};
 use crate::store::bundle::{Bundle, LOCK_PATH, PROFILE_PATH};
@@ -86,6 +89,47 @@ impl Session {
                 _ => Err(LabError::failed("several clusters", names()).hint("say which with `--cluster NAME`")),
             },
         }
+    }
+
+    /// Changes `lab.json`, which names this session's bundle from then on. Changes of one process never cross.
+    ///
+    /// # Errors
+    /// A file that can not be read or written.
+    pub fn remember(&self, change: impl FnOnce(&mut LabFile)) -> Result<LabFile, LabError> {
+        self.state.change(|file| {
+            file.name = self.name().to_owned();
+            file.bundle = self.bundle.path().to_owned();
+            file.identity = Some(self.bundle.identity());
+            change(file);
+        })
+    }
+
+    /// Refuses to go on with a lab that was made from another bundle.
+    ///
+    /// # Errors
+    /// Such a lab; a state folder that can not be read.
+    pub fn same_bundle(&self) -> Result<(), LabError> {
+        let name = self.name();
+        match self.state.read()?.and_then(|file| file.identity) {
+            Some(identity) if identity != self.bundle.identity() => {
+                let why = format!("it is {}, this bundle is {}", identity.short(), self.bundle.identity().short());
+                Err(LabError::failed(format!("lab `{name}` was brought up from another bundle"), why)
+                    .hint(format!("`labimg down {name}` takes that lab away; then bring this one up")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees to it that the engine has an image of the bundle, and remembers it where it had to be loaded: `down` takes it away.
+    ///
+    /// # Errors
+    /// An image that the bundle does not hold, or an engine that refuses it.
+    pub async fn load_image(&self, docker: &Docker, name: &ImageRef) -> Result<(), LabError> {
+        let platform = docker.platform().await?;
+        if docker.ensure_image(self, name, platform).await? == Loaded::New {
+            self.remember(|file| file.loaded_images.extend([name.tagged()]))?;
+        }
+        Ok(())
     }
 
     /// The lab's name.

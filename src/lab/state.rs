@@ -10,9 +10,10 @@
 //! lock                   one `up` or `down` at a time
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fs_err as fs;
@@ -45,6 +46,9 @@ pub struct LabFile {
     /// Whether labimg made the engine's network, so that `down` may take it away.
     #[serde(default)]
     pub own_network: bool,
+    /// Images that labimg loaded into the engine, by the names they have there.
+    #[serde(default)]
+    pub loaded_images: BTreeSet<String>,
 }
 
 /// One cluster in `lab.json`.
@@ -140,6 +144,22 @@ impl State {
     /// A file that can not be written.
     pub fn write(&self, file: &LabFile) -> Result<(), LabError> {
         self.write_json("lab.json", file)
+    }
+
+    /// Reads `lab.json`, changes it, and writes it where it is another one then. Clusters come up side by side: one at a time.
+    ///
+    /// # Errors
+    /// A file that can not be read or written.
+    pub fn change(&self, change: impl FnOnce(&mut LabFile)) -> Result<LabFile, LabError> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.read()?;
+        let mut file = before.clone().unwrap_or_default();
+        change(&mut file);
+        if before.as_ref() != Some(&file) {
+            self.write(&file)?;
+        }
+        Ok(file)
     }
 
     /// Reads a JSON file of the state folder; `None` where it is not there.

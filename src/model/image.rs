@@ -93,7 +93,7 @@ impl FromStr for ImageRef {
         if !is_host(&registry) {
             return Err(bad("the part before the first `/` is not a registry host"));
         }
-        if repository.len() > 255 || !repository.split('/').all(is_component) {
+        if !is_repository(&repository) {
             return Err(bad("a repository is lower-case letters and digits, joined by `.`, `_`, `-` and `/`"));
         }
         let tag = match (tag, &digest) {
@@ -102,6 +102,11 @@ impl FromStr for ImageRef {
         };
         Ok(Self { registry, repository, tag, digest })
     }
+}
+
+/// Whether `text` is a repository's path below its registry.
+pub fn is_repository(text: &str) -> bool {
+    text.len() <= 255 && text.split('/').all(is_component)
 }
 
 /// Splits `name` as Docker does: the first part is a host when it has a dot, a colon, is `localhost` or has upper case.
@@ -120,7 +125,8 @@ fn split_registry(name: &str) -> (String, String) {
     }
 }
 
-fn is_host(text: &str) -> bool {
+/// Whether `text` is a registry host, with a port or without.
+pub fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
@@ -131,7 +137,8 @@ fn is_host(text: &str) -> bool {
     host_ok && port.is_none_or(|p| p.parse::<u16>().is_ok())
 }
 
-fn is_tag(text: &str) -> bool {
+/// Whether `text` is a tag.
+pub fn is_tag(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && !text.starts_with(['.', '-'])
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))

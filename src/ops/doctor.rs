@@ -2,36 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::Ctx;
+pub use crate::lab::finding::{Finding, Verdict};
 use crate::store::{Access, Store};
-
-/// How a finding is to be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Fine.
-    Ok,
-    /// Works, but worse than it could; or needed only by some verbs.
-    Warn,
-    /// labimg can not work like this.
-    Bad,
-}
-
-/// One thing looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Finding {
-    /// What was looked at.
-    pub what: String,
-    /// How it is to be taken.
-    pub verdict: Verdict,
-    /// What was seen.
-    pub seen: String,
-    /// What to do, where something is to be done.
-    pub hint: Option<String>,
-}
 
 /// What the caller knows of the machine: `ops` reads no environment.
 #[derive(Debug, Clone, Default)]

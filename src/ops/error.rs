@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use super::export::ExportFailure;
 use crate::build::BuildError;
 use crate::build::export::ExportError;
+use crate::lab::{LabError, LabKind};
 use crate::model::image::ImageRefError;
 use crate::model::lock::Stale;
 use crate::model::lock::wire::LockReadError;
 use crate::model::profile::ProfileError;
+use crate::serve::ServeError;
 use crate::source::{ErrorKind, SourceError};
 use crate::store::StoreError;
 use crate::store::bundle::BundleError;
@@ -67,6 +69,9 @@ pub enum OpsError {
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// An export.
     #[error(transparent)]
     Export(#[from] ExportFailure),
@@ -89,6 +94,9 @@ pub enum OpsError {
         /// What to do.
         hint: Option<String>,
     },
+    /// A lab that does not come up, answer, or go away.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// Two builds of one lock gave different bytes.
     #[error("built again, `{path}` is different: {what}")]
     NotReproducible {
@@ -129,7 +137,9 @@ impl OpsError {
             Self::Store(e) | Self::Source(SourceError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Source(e) if e.kind() == ErrorKind::Mismatch => Kind::Mismatch,
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) if e.is_integrity() => Kind::Mismatch,
+            Self::Serve(ServeError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Build(e) => build_kind(e),
+            Self::Lab(e) => lab_kind(e),
             Self::Export(ExportFailure::Export(ExportError::Store(StoreError::Mismatch { .. }))) => Kind::Mismatch,
             Self::Input { source, .. } => source.kind(),
             Self::Internal(_) => Kind::Internal,
@@ -154,10 +164,23 @@ impl OpsError {
             Self::Source(e) => e.hint(),
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) => bundle_hint(e),
             Self::Build(e) => build_hint(e),
+            Self::Lab(LabError::Bundle(e)) => bundle_hint(e),
+            Self::Lab(e) => e.advice().map(str::to_owned),
+            Self::Serve(ServeError::Store(e)) => store_hint(e),
+            Self::Serve(e) => e.hint(),
             Self::Input { source, .. } => source.hint(),
             Self::User { hint, .. } => hint.clone(),
             _ => None,
         }
+    }
+}
+
+fn lab_kind(error: &LabError) -> Kind {
+    match error.kind() {
+        LabKind::User => Kind::User,
+        LabKind::Check => Kind::Stale,
+        LabKind::Mismatch => Kind::Mismatch,
+        LabKind::Internal => Kind::Internal,
     }
 }
 

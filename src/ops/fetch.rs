@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::profile::{OnDisk, load};
-use super::{Ctx, OpsError};
+use super::{Ctx, OpsError, carry};
 use crate::base::digest::Digest;
 use crate::model::lock::{Lock, toolchain_set};
 use crate::model::platform::Platform;
@@ -50,6 +50,7 @@ pub async fn fetch(ctx: &Ctx, path: &Path) -> Result<FetchOutcome, OpsError> {
 /// As [`fetch`].
 pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> Result<FetchOutcome, OpsError> {
     put_locals(store, disk, lock)?;
+    carry::put(ctx, store, disk, lock)?;
     let fetched = source::fetch_lock(&ctx.net, store, &for_here(lock)).await?;
     check_programs(store, disk, lock)?;
     let blobs = needed(store, lock)?;
@@ -102,6 +103,7 @@ pub fn needed(store: &Store, lock: &Lock) -> Result<BTreeMap<Digest, u64>, OpsEr
     blobs.extend(lock.locals.iter().map(|l| (l.digest, l.size)));
     blobs.extend(lock.packages.iter().filter(|p| used_here(&p.sets)).map(|p| (p.digest, p.size)));
     blobs.extend(lock.wheels.iter().map(|w| (w.digest, w.size)));
+    blobs.extend(lock.carried.iter().map(|p| (p.digest, p.size)));
     Ok(blobs)
 }
 

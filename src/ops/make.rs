@@ -68,14 +68,20 @@ pub(super) fn make(
     )?;
     let outputs = done.values().flat_map(|d| d.outputs.values());
     Ok(MadeHere {
-        images: images(disk, &done, store)?,
+        images: images(disk, lock, &done, store)?,
         blobs: outputs.map(|o| (o.digest, o.size)).collect(),
         steps_run: done.values().filter(|d| d.built).count(),
         steps: done.len(),
     })
 }
 
-fn images(disk: &OnDisk, done: &BTreeMap<String, Done>, store: &Store) -> Result<Vec<LockedImage>, OpsError> {
-    let made = disk.inputs.made.iter();
+fn images(
+    disk: &OnDisk,
+    lock: &Lock,
+    done: &BTreeMap<String, Done>,
+    store: &Store,
+) -> Result<Vec<LockedImage>, OpsError> {
+    let own: Vec<_> = made::labimg_image(lock).into_iter().chain(made::node_images(&disk.profile)).collect();
+    let made = disk.inputs.made.iter().chain(own.iter().map(|(reference, image)| (reference, image)));
     made.map(|(reference, image)| Ok(made::built(reference, image, done, store)?)).collect()
 }

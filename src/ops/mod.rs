@@ -1,6 +1,7 @@
 //! One function per verb: options in, data out. Nothing here prints or knows a terminal.
 
 pub mod build;
+mod carry;
 pub mod cat;
 pub mod diff;
 pub mod doctor;
@@ -15,6 +16,7 @@ pub mod ls;
 mod make;
 pub mod profile;
 pub mod schema;
+pub mod serve;
 pub mod size;
 pub mod store;
 pub mod toolchain;
@@ -57,8 +59,10 @@ pub struct Means {
     pub memory: u64,
     /// A directory on another file system than the store's, with room: what is built again to be compared is built there.
     pub other_scratch: Option<PathBuf>,
-    /// labimg's own program: it runs itself inside sandboxes.
+    /// labimg's own program: it runs itself inside sandboxes, and travels in bundles.
     pub program: PathBuf,
+    /// Other builds of labimg for bundles to carry: static programs, in place of this one or for another platform.
+    pub carry: Vec<PathBuf>,
 }
 
 impl Ctx {

@@ -31,6 +31,7 @@ pub mod layout;
 pub mod partial;
 pub mod realisation;
 pub mod root;
+mod root_images;
 pub mod toolchain;
 
 use std::collections::HashMap;

@@ -4,6 +4,7 @@
 mod support;
 
 mod bundles;
+mod carry;
 mod cases;
 mod fetching;
 mod golden;

@@ -125,11 +125,11 @@ pub(super) fn merged(run: &Run<'_>, count: usize) -> Result<Listing, BuildError>
     Ok(all)
 }
 
-pub(super) fn input<'r>(run: &'r Run<'_>, label: &str) -> Result<&'r Output, BuildError> {
+pub(in crate::build) fn input<'r>(run: &'r Run<'_>, label: &str) -> Result<&'r Output, BuildError> {
     run.inputs.get(label).ok_or_else(|| BuildError::Internal(format!("the step has no input `{label}`")))
 }
 
 /// Small bytes as an output.
-pub(super) fn put(store: &Store, bytes: &[u8]) -> Result<Output, BuildError> {
+pub(in crate::build) fn put(store: &Store, bytes: &[u8]) -> Result<Output, BuildError> {
     Ok(Output { digest: store.put(bytes)?, size: bytes.len() as u64, facts: BTreeMap::new() })
 }

@@ -16,8 +16,8 @@ use crate::model::platform::Platform;
 use crate::store::Store;
 use crate::store::image::{OCI_INDEX, OCI_MANIFEST};
 
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const OCI_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(in crate::build) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(in crate::build) const OCI_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// The output of [`ManifestStep`] that is the manifest.
 pub const MANIFEST: &str = "manifest";
 /// The output of [`ManifestStep`] that is the configuration.

@@ -9,17 +9,21 @@
 
 mod debian_layer;
 mod image;
+mod labimg;
 mod steps;
 mod wheel_layer;
 
 use std::path::Path;
 use std::sync::Arc;
 
+pub use super::node_image::node_images;
 pub use image::built;
+pub use labimg::labimg_image;
 pub use steps::toolchain;
 
 use super::BuildError;
 use super::image::files_layer::{LAYER, LISTING};
+use super::node_image;
 use super::step::plan::Plan;
 use crate::base::digest::Digest;
 use crate::model::lock::Lock;
@@ -51,6 +55,8 @@ pub struct Request<'a> {
 pub fn plan(request: &Request<'_>) -> Result<Plan, BuildError> {
     let mut actions = steps::actions(request)?;
     actions.extend(image::actions(request)?);
+    actions.extend(labimg::actions(request.lock)?);
+    actions.extend(node_image::actions(request)?);
     Plan::new(actions)
 }
 

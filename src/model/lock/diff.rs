@@ -64,6 +64,9 @@ fn facts(lock: &Lock) -> BTreeMap<String, String> {
     for wheel in &lock.wheels {
         all.insert(format!("wheel {}", wheel.file), wheel.digest.short());
     }
+    for program in &lock.carried {
+        all.insert(program.label(), format!("{} {}", program.version, program.digest.short()));
+    }
     for local in &lock.locals {
         all.insert(format!("local {}", local.path), local.digest.to_string());
     }

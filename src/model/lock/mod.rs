@@ -1,11 +1,13 @@
 //! The lock: every input of a profile, by digest. What it promises: complete, readable, small diffs, the same text for the
 //! same content, and checkable against its profile without a network.
 
+mod carried;
 mod diff;
 mod made;
 mod satisfies;
 pub mod wire;
 
+pub use carried::{LABIMG, LockedProgram};
 pub use diff::{Change, diff};
 pub use made::{
     LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, essential_set, image_set, toolchain_set,
@@ -44,6 +46,8 @@ pub struct Lock {
     pub wheel_sets: Vec<WheelSetLock>,
     /// Wheels, sorted by file name.
     pub wheels: Vec<LockedWheel>,
+    /// labimg itself, sorted by platform.
+    pub carried: Vec<LockedProgram>,
 }
 
 /// An empty lock of the constant epoch.
@@ -61,6 +65,7 @@ impl Default for Lock {
             packages: Vec::new(),
             wheel_sets: Vec::new(),
             wheels: Vec::new(),
+            carried: Vec::new(),
         }
     }
 }
@@ -80,6 +85,7 @@ impl Lock {
         self.packages.sort_by(|a, b| a.key().cmp(&b.key()));
         self.wheel_sets.sort_by(|a, b| a.name.cmp(&b.name));
         self.wheels.sort_by(|a, b| a.file.cmp(&b.file));
+        self.carried.sort_by_key(|p| p.platform);
     }
 
     /// The packages of a set, sorted.
@@ -103,7 +109,8 @@ impl Lock {
         let locals = self.locals.iter().map(|l| format!("local {}", l.path));
         let sets = self.package_sets.iter().map(|s| format!("packages {}", s.name));
         let wheels = self.wheel_sets.iter().map(|s| format!("wheels {}", s.name));
-        images.chain(charts).chain(files).chain(locals).chain(sets).chain(wheels).collect()
+        let carried = self.carried.iter().map(LockedProgram::label);
+        images.chain(charts).chain(files).chain(locals).chain(sets).chain(wheels).chain(carried).collect()
     }
 }
 

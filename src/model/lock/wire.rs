@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, LockedManifest, LockedMember, LockedPackage,
-    LockedSuite, LockedWheel, PackageSet, WheelSetLock, made,
+    LockedProgram, LockedSuite, LockedWheel, PackageSet, WheelSetLock, carried, made,
 };
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
@@ -19,9 +19,9 @@ use crate::model::url_policy::{UrlError, check_url, masked};
 /// The version this labimg reads and writes.
 pub const VERSION: u32 = 1;
 
-/// The newest revision this labimg writes: 1 has suites, packages and wheels. A lock says the lowest that holds all of it, so
+/// The newest revision this labimg writes: 1 has suites, packages and wheels, 2 labimg itself. A lock says the lowest that holds all of it, so
 /// that a newer labimg changes no byte of a lock (and no bundle) that needs nothing new.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 const HEADER: &str =
     "# Written by `labimg lock`; commit it beside the profile. To move an input: labimg lock PROFILE --update NAME\n";
@@ -89,6 +89,8 @@ struct WireLock {
     wheel_set: Vec<WheelSetLock>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     wheel: Vec<LockedWheel>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labimg: Vec<LockedProgram>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,7 +164,7 @@ pub fn to_text(lock: &Lock) -> Result<String, toml::ser::Error> {
     lock.sort();
     let wire = WireLock {
         version: VERSION,
-        revision: if lock.suites.is_empty() && lock.wheel_sets.is_empty() { 0 } else { REVISION },
+        revision: revision(&lock),
         name: lock.name,
         epoch: lock.epoch,
         image: lock.images.into_iter().map(WireImage::from).collect(),
@@ -174,8 +176,18 @@ pub fn to_text(lock: &Lock) -> Result<String, toml::ser::Error> {
         package: lock.packages,
         wheel_set: lock.wheel_sets,
         wheel: lock.wheels,
+        labimg: lock.carried,
     };
     Ok(format!("{HEADER}{}", toml::to_string(&wire)?))
+}
+
+/// The lowest revision that holds all of `lock`.
+fn revision(lock: &Lock) -> u32 {
+    match (lock.carried.is_empty(), lock.suites.is_empty() && lock.wheel_sets.is_empty()) {
+        (false, _) => REVISION,
+        (true, false) => 1,
+        (true, true) => 0,
+    }
 }
 
 /// Reads a lock.
@@ -210,6 +222,7 @@ pub fn parse(text: &str) -> Result<Lock, LockReadError> {
         packages: wire.package,
         wheel_sets: wire.wheel_set,
         wheels: wire.wheel,
+        carried: wire.labimg,
     };
     lock.sort();
     check(&lock)?;
@@ -223,7 +236,7 @@ fn check(lock: &Lock) -> Result<(), LockReadError> {
             return Err(LockReadError::Content(format!("the lock has two entries for {name}")));
         }
     }
-    made::check(lock).map_err(LockReadError::Content)?;
+    made::check(lock).and_then(|()| carried::check(lock)).map_err(LockReadError::Content)?;
     let urls = lock.files.iter().map(|f| (&f.name, &f.url)).chain(lock.charts.iter().map(|c| (&c.name, &c.url)));
     for (name, url) in urls.filter(|(_, url)| !url.starts_with("oci://")) {
         check_url(url).map_err(|source| LockReadError::Url { name: name.clone(), source })?;

@@ -10,6 +10,7 @@ pub(in crate::model) mod load;
 mod made;
 mod merge;
 mod paths;
+mod preload;
 mod ready;
 mod types;
 pub(in crate::model) mod validate;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::LockOptions;
 use super::ask::{Ask, FileKey, file_name};
 use crate::model::image::ImageRef;
-use crate::model::lock::{Lock, LockedWheel, satisfies};
+use crate::model::lock::{LABIMG, Lock, LockedWheel, satisfies};
 use crate::ops::OpsError;
 use crate::ops::profile::OnDisk;
 
@@ -27,7 +27,7 @@ pub(super) fn moving(disk: &OnDisk, old: Option<&Lock>, options: &LockOptions) -
         moving.extend(known);
         return Ok(moving);
     }
-    for name in options.update.iter().filter(|name| *name != "epoch") {
+    for name in options.update.iter().filter(|name| *name != "epoch" && *name != LABIMG) {
         let before = moving.len();
         moving.extend(known.iter().filter(|k| names(k, name)).cloned());
         if moving.len() == before && !known.iter().any(|k| names(k, name)) {

@@ -9,15 +9,15 @@ use futures_util::StreamExt;
 use serde::Serialize;
 
 use super::profile::{OnDisk, load};
-use super::{Ctx, OpsError};
+use super::{Ctx, OpsError, carry};
 use crate::base::atomic;
-use crate::model::lock::{Change, DEFAULT_EPOCH, Lock, LockedLocal, Stale, diff, satisfies, wire};
+use crate::model::lock::{Change, DEFAULT_EPOCH, LABIMG, Lock, LockedLocal, Stale, diff, satisfies, wire};
 use crate::store::Access;
 
 /// How to lock.
 #[derive(Debug, Clone, Default)]
 pub struct LockOptions {
-    /// Inputs to resolve anew though the lock has them: a name, an image reference, or `epoch`.
+    /// Inputs to resolve anew though the lock has them: a name, an image reference, `labimg` or `epoch`.
     pub update: Vec<String>,
     /// Resolve everything anew.
     pub update_all: bool,
@@ -105,6 +105,7 @@ async fn resolve(
         }
     }
     choose::sets(disk, &mut lock);
+    lock.carried = carry::pin(ctx, old, options.update_all || options.update.iter().any(|name| name == LABIMG))?;
     if old.is_none() || options.update.iter().any(|name| name == "epoch") {
         lock.epoch = lock.suites.iter().map(|s| s.date).max().unwrap_or(DEFAULT_EPOCH);
     }

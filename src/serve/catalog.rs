@@ -1,0 +1,121 @@
+//! Which images there are: by upstream host, then repository, then tag or digest.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::error::ServeError;
+use super::source::{Image, Manifest, Source};
+use crate::base::digest::Digest;
+
+/// All images of the sources.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    hosts: BTreeMap<String, BTreeMap<String, Repository>>,
+}
+
+/// The images of one repository of one upstream.
+#[derive(Debug, Default)]
+pub(super) struct Repository {
+    tags: BTreeMap<String, Tagged>,
+    manifests: HashMap<Digest, Manifest>,
+    /// Images of several platforms, with those that are there.
+    pub(super) carried: Vec<(Digest, Vec<String>)>,
+}
+
+#[derive(Debug)]
+struct Tagged {
+    digest: Digest,
+    from: String,
+    /// The author pinned the digest, too: the tag is only a name then.
+    pinned: bool,
+}
+
+impl Catalog {
+    /// What the sources hold, together.
+    ///
+    /// # Errors
+    /// A tag that is different bytes in two of them.
+    pub(super) fn new(sources: &[Source]) -> Result<Self, ServeError> {
+        let mut catalog = Self::default();
+        // Images named by their tags alone come first: a digest beside a tag says that the tag does not matter.
+        for pinned in [false, true] {
+            for source in sources {
+                for image in source.images.iter().filter(|i| i.reference.digest.is_some() == pinned) {
+                    catalog.add(image, &source.name)?;
+                }
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn add(&mut self, image: &Image, from: &str) -> Result<(), ServeError> {
+        let reference = &image.reference;
+        let host = self.hosts.entry(reference.registry.clone()).or_default();
+        let repository = host.entry(reference.repository.clone()).or_default();
+        let manifests = std::iter::once(&image.top).chain(image.platforms.iter().map(|(_, m)| m));
+        repository.manifests.extend(manifests.map(|m| (m.digest, m.clone())));
+        let platforms = image.platforms.iter().map(|(p, _)| p.clone()).collect();
+        repository.carried.push((image.top.digest, platforms));
+        let (Some(tag), pinned) = (&reference.tag, reference.digest.is_some()) else { return Ok(()) };
+        match repository.tags.get(tag) {
+            Some(there) if there.digest != image.top.digest && !pinned && !there.pinned => Err(ServeError::Disagree {
+                image: reference.to_string(),
+                one: there.digest,
+                one_from: there.from.clone(),
+                other: image.top.digest,
+                other_from: from.to_owned(),
+            }),
+            Some(_) => Ok(()),
+            None => {
+                let tagged = Tagged { digest: image.top.digest, from: from.to_owned(), pinned };
+                repository.tags.insert(tag.clone(), tagged);
+                Ok(())
+            }
+        }
+    }
+
+    /// One repository.
+    pub(super) fn repository(&self, host: &str, path: &str) -> Option<&Repository> {
+        self.hosts.get(host)?.get(path)
+    }
+
+    /// Whether images of this upstream are there.
+    pub(super) fn has_host(&self, host: &str) -> bool {
+        self.hosts.contains_key(host)
+    }
+
+    /// Every repository of one upstream, or of all with the host before the path; sorted.
+    pub(super) fn names(&self, host: Option<&str>) -> Vec<String> {
+        match host {
+            Some(host) => self.hosts.get(host).map(|paths| paths.keys().cloned().collect()).unwrap_or_default(),
+            None => {
+                let all = self.hosts.iter().flat_map(|(host, paths)| paths.keys().map(move |p| format!("{host}/{p}")));
+                let mut all: Vec<String> = all.collect();
+                all.sort();
+                all
+            }
+        }
+    }
+
+    /// How many images there are, of one upstream or of all.
+    pub(super) fn images(&self, host: Option<&str>) -> usize {
+        let of = self.hosts.iter().filter(|(name, _)| host.is_none_or(|host| host == name.as_str()));
+        of.flat_map(|(_, paths)| paths.values()).map(|repository| repository.carried.len()).sum()
+    }
+}
+
+impl Repository {
+    /// What a tag means.
+    pub(super) fn tag(&self, tag: &str) -> Option<&Manifest> {
+        self.manifests.get(&self.tags.get(tag)?.digest)
+    }
+
+    /// The manifest with this digest.
+    pub(super) fn manifest(&self, digest: &Digest) -> Option<&Manifest> {
+        self.manifests.get(digest)
+    }
+
+    /// All tags, sorted.
+    pub(super) fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.keys().map(String::as_str)
+    }
+}

@@ -1,0 +1,139 @@
+//! A registry over bundle files and the store: the OCI distribution API (distribution-spec 1.1; Docker's registry HTTP API V2
+//! where they differ in flavour), in place, without unpacking anything.
+//!
+//! **Guarantees.** A blob's digest is checked before its last byte leaves; a manifest's before its first. Images are keyed on
+//! their upstream host, so two upstreams with one repository name never mix. A request can not make the server read or write
+//! outside of its sources and its folder of pushes. Memory is bounded: by the number of connections, one chunk or two each.
+//!
+//! `docs/serve.md` tells how names resolve and what clients need.
+
+mod blobs;
+mod body;
+mod catalog;
+mod check;
+mod connection;
+mod error;
+mod listing;
+mod manifests;
+mod pool;
+mod pushed;
+mod pushes;
+mod reply;
+mod request;
+mod route;
+mod source;
+mod traffic;
+mod uploads;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+pub use error::ServeError;
+pub use source::{Source, from_bundle, from_store};
+pub use traffic::{Sent, Status};
+
+use catalog::Catalog;
+use check::Checker;
+use manifests::ManifestCache;
+use pool::Pool;
+use pushed::Pushed;
+use source::Sources;
+use traffic::Traffic;
+use uploads::Uploads;
+
+/// What a server is to do.
+#[derive(Debug)]
+pub struct Options {
+    /// Where it listens. Port 0 lets the system choose one.
+    pub listen: SocketAddr,
+    /// The lab's writable registry; without it the server is a read-only mirror of all upstreams.
+    pub registry: Option<Registry>,
+}
+
+/// The writable registry of a lab.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// The host, with its port, that images of this registry have in their names: `localhost:5001`.
+    pub host: String,
+    /// The folder that takes what is pushed; made when it is not there.
+    pub pushes: PathBuf,
+    /// How many bytes of blobs the folder may hold.
+    pub limit: Option<u64>,
+}
+
+/// A server that listens. Nothing is answered before [`Server::run`].
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+/// What all requests share.
+struct State {
+    catalog: Catalog,
+    sources: Sources,
+    checker: Arc<Checker>,
+    pool: Arc<Pool>,
+    manifests: ManifestCache,
+    traffic: Arc<Traffic>,
+    writable: Option<Writable>,
+}
+
+/// What only the writable registry has.
+struct Writable {
+    host: String,
+    pushed: Arc<Pushed>,
+    uploads: Uploads,
+}
+
+impl Server {
+    /// Reads what the sources hold and listens.
+    ///
+    /// # Errors
+    /// Sources that disagree about a tag, an address that is taken, a folder for pushes that can not be written.
+    pub async fn bind(options: Options, sources: Vec<Source>) -> Result<Self, ServeError> {
+        let catalog = Catalog::new(&sources)?;
+        let mut sources = Sources::new(sources);
+        let writable = match options.registry {
+            Some(registry) => {
+                let pushed = Arc::new(Pushed::open(&registry.pushes, registry.limit)?);
+                sources.add(pushed.clone());
+                let uploads = Uploads::new(pushed.clone());
+                Some(Writable { host: registry.host, pushed, uploads })
+            }
+            None => None,
+        };
+        let listener = TcpListener::bind(options.listen).await;
+        let listener = listener.map_err(|source| ServeError::Listen { address: options.listen, source })?;
+        let address = listener.local_addr().map_err(|source| ServeError::Listen { address: options.listen, source })?;
+        let state = State {
+            catalog,
+            sources,
+            checker: Arc::default(),
+            pool: Arc::default(),
+            manifests: ManifestCache::default(),
+            traffic: Arc::default(),
+            writable,
+        };
+        Ok(Self { listener, address, state: Arc::new(state) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many images can be had without a push.
+    pub fn images(&self) -> usize {
+        self.state.catalog.images(self.state.writable.as_ref().map(|w| w.host.as_str()))
+    }
+
+    /// Answers until `stop` is ready; then lets the requests under way end, for ten seconds.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        connection::accept(self.listener, self.state.clone(), stop).await;
+        self.state.checker.stop();
+    }
+}

@@ -1,0 +1,191 @@
+//! Pulling: both forms of names, manifests, blobs, ranges, lists.
+
+use labimg::base::digest::Digest;
+use labimg::serve::from_store;
+
+use crate::support::{LARGE, Lab, bytes, mirror, start};
+
+#[test]
+fn a_manifest_is_had_by_tag_and_digest_in_every_form_of_its_name() {
+    let mut lab = Lab::new();
+    let digest = lab.image("docker.io/library/x:1", &[bytes(1, 10)]);
+    let server = mirror(&[&lab.bundle("lab.labimg")]);
+    for (path, ns) in [
+        ("library/x", "?ns=docker.io"),
+        ("x", "?ns=docker.io"),
+        ("library/x", "?ns=index.docker.io"),
+        ("library/x", "?ns=registry-1.docker.io"),
+        ("docker.io/library/x", ""),
+        ("docker.io/x", ""),
+        ("index.docker.io/library/x", ""),
+        ("library/x", ""),
+        ("x", ""),
+    ] {
+        for wanted in ["1".to_owned(), digest.to_string()] {
+            let url = format!("/v2/{path}/manifests/{wanted}{ns}");
+            let got = server.get(&url);
+            assert_eq!(got.status, 200, "{url}: {}", String::from_utf8_lossy(&got.body));
+            assert_eq!(Digest::of(&got.body), digest);
+            assert_eq!(got.header("docker-content-digest"), Some(digest.to_string().as_str()));
+            assert_eq!(got.header("etag"), Some(format!("\"{digest}\"").as_str()));
+            assert_eq!(got.header("content-type"), Some("application/vnd.oci.image.manifest.v1+json"));
+            let head = server.head(&url);
+            assert_eq!((head.status, head.body.len()), (200, 0));
+            assert_eq!(head.header("content-length"), Some(got.body.len().to_string().as_str()));
+        }
+    }
+    let etag = format!("\"{digest}\"");
+    let same = server.ask("GET", "/v2/x/manifests/1", &[("If-None-Match", &etag)], b"");
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    assert_eq!(server.get("/v2/").status, 200);
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn two_upstreams_with_one_repository_never_mix() {
+    let mut lab = Lab::new();
+    let hub = lab.image("docker.io/a/b:1", &[bytes(1, 10)]);
+    let quay = lab.image("quay.io/a/b:1", &[bytes(2, 10), bytes(3, 10)]);
+    lab.image("quay.io/a/b:2", &[bytes(4, 10), bytes(5, 11)]);
+    lab.image("quay.io/only/there:1", &[bytes(6, 10)]);
+    let server = mirror(&[&lab.bundle("lab.labimg")]);
+    for (path, want) in [
+        ("a/b/manifests/1?ns=docker.io", Some(hub)),
+        ("a/b/manifests/1?ns=quay.io", Some(quay)),
+        ("quay.io/a/b/manifests/1", Some(quay)),
+        ("docker.io/a/b/manifests/1", Some(hub)),
+        ("a/b/manifests/1", Some(hub)),
+        ("a/b/manifests/2", None),
+        ("a/b/manifests/2?ns=docker.io", None),
+        ("only/there/manifests/1", None),
+        ("only/there/manifests/1?ns=docker.io", None),
+        ("a/b/manifests/1?ns=ghcr.io", None),
+    ] {
+        let got = server.get(&format!("/v2/{path}"));
+        assert_eq!(got.header("docker-content-digest").map(|d| d.parse().unwrap()), want, "{path}");
+        assert_eq!(got.status, if want.is_some() { 200 } else { 404 }, "{path}");
+    }
+    // A manifest of one upstream is not had under the other's name, by digest neither.
+    let other = server.get(&format!("/v2/a/b/manifests/{quay}?ns=docker.io"));
+    assert_eq!(other.refused(), (404, "MANIFEST_UNKNOWN".to_owned()));
+}
+
+#[test]
+fn a_partial_index_is_there_as_it_is_and_says_what_is_carried() {
+    let mut lab = Lab::new();
+    let (index, here, absent) = lab.partial("ghcr.io/o/multi:1", &[bytes(1, 10)]);
+    let server = mirror(&[&lab.bundle("lab.labimg")]);
+    let got = server.get("/v2/o/multi/manifests/1?ns=ghcr.io");
+    assert_eq!(Digest::of(&got.body), index);
+    assert_eq!(got.header("content-type"), Some("application/vnd.oci.image.index.v1+json"));
+    assert_eq!(server.get(&format!("/v2/o/multi/manifests/{here}?ns=ghcr.io")).status, 200);
+    let got = server.get(&format!("/v2/o/multi/manifests/{absent}?ns=ghcr.io"));
+    assert_eq!(got.refused(), (404, "MANIFEST_UNKNOWN".to_owned()));
+    assert!(
+        got.message().contains("linux/arm64") && got.message().contains("there is linux/amd64"),
+        "{}",
+        got.message()
+    );
+    let got = server.get("/v2/o/multi/manifests/2?ns=ghcr.io");
+    assert!(got.message().contains("tags there are: 1"), "{}", got.message());
+}
+
+#[test]
+fn blobs_come_whole_and_in_ranges() {
+    let mut lab = Lab::new();
+    let layer = bytes(1, LARGE);
+    lab.image("docker.io/library/x:1", &[layer.clone(), Vec::new()]);
+    let server = mirror(&[&lab.bundle("lab.labimg")]);
+    let url = format!("/v2/library/x/blobs/{}?ns=docker.io", Digest::of(&layer));
+    let ask = |range: &str| server.ask("GET", &url, &[("Range", range)], b"");
+    // A range first: the blob is checked before anything of it is sent.
+    let part = ask("bytes=1000000-1000009");
+    assert_eq!((part.status, part.body.as_slice()), (206, &layer[1_000_000..1_000_010]));
+    assert_eq!(part.header("content-range"), Some(format!("bytes 1000000-1000009/{LARGE}").as_str()));
+    let whole = server.get(&url);
+    assert!(whole.status == 200 && whole.body == layer);
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    assert_eq!(whole.header("content-length"), Some(LARGE.to_string().as_str()));
+    let rest = ask("bytes=262143-");
+    assert!(rest.status == 206 && rest.body == layer[262_143..]);
+    let end = ask("bytes=-7");
+    assert!(end.status == 206 && end.body == layer[LARGE - 7..]);
+    let outside = ask(&format!("bytes={LARGE}-"));
+    assert_eq!(outside.refused(), (416, "SIZE_INVALID".to_owned()));
+    assert_eq!(outside.header("content-range"), Some(format!("bytes */{LARGE}").as_str()));
+    assert_eq!(ask("bytes=0-1,5-6").status, 200);
+    let changed = server.ask("GET", &url, &[("Range", "bytes=0-1"), ("If-Range", "\"other\"")], b"");
+    assert_eq!(changed.status, 200);
+    let head = server.head(&url);
+    assert_eq!((head.status, head.header("content-length")), (200, Some(LARGE.to_string().as_str())));
+    let nothing = server.get(&format!("/v2/x/blobs/{}", Digest::of(b"")));
+    assert_eq!((nothing.status, nothing.body.len()), (200, 0));
+    let unknown = server.get(&format!("/v2/x/blobs/{}", Digest::of(b"unknown")));
+    assert_eq!(unknown.refused(), (404, "BLOB_UNKNOWN".to_owned()));
+    let status = server.get("/labimg/v1/status").json();
+    let sent = status["sent"].as_array().unwrap().iter();
+    let sent: Vec<_> = sent.filter(|s| s["digest"] == Digest::of(&layer).to_string()).collect();
+    assert_eq!((sent.len(), sent[0]["requests"].as_u64(), &sent[0]["client"]), (1, Some(6), &"127.0.0.1".into()));
+}
+
+#[test]
+fn lists_come_in_pages() {
+    let mut lab = Lab::new();
+    for tag in ["1", "2", "10", "3"] {
+        lab.image(&format!("quay.io/a/b:{tag}"), &[bytes(1, 10)]);
+    }
+    lab.image("docker.io/library/x:1", &[bytes(1, 10)]);
+    let server = mirror(&[&lab.bundle("lab.labimg")]);
+    let all = server.get("/v2/quay.io/a/b/tags/list").json();
+    assert_eq!(all, serde_json::json!({"name": "quay.io/a/b", "tags": ["1", "10", "2", "3"]}));
+    let page = server.get("/v2/a/b/tags/list?ns=quay.io&n=2");
+    assert_eq!(page.json()["tags"], serde_json::json!(["1", "10"]));
+    assert_eq!(page.header("link"), Some("</v2/a/b/tags/list?n=2&last=10&ns=quay.io>; rel=\"next\""));
+    let page = server.get("/v2/a/b/tags/list?ns=quay.io&n=2&last=10");
+    assert_eq!((page.json()["tags"].clone(), page.header("link")), (serde_json::json!(["2", "3"]), None));
+    assert_eq!(server.get("/v2/a/b/tags/list?ns=quay.io&n=x").refused().1, "PAGINATION_NUMBER_INVALID");
+    assert_eq!(server.get("/v2/nobody/tags/list").refused(), (404, "NAME_UNKNOWN".to_owned()));
+    let all = server.get("/v2/_catalog").json();
+    assert_eq!(all["repositories"], serde_json::json!(["docker.io/library/x", "quay.io/a/b"]));
+    assert_eq!(server.get("/v2/_catalog?ns=quay.io").json()["repositories"], serde_json::json!(["a/b"]));
+}
+
+#[test]
+fn bundles_stand_side_by_side_unless_they_disagree() {
+    let mut one = Lab::new();
+    one.image("quay.io/a/b:1", &[bytes(1, 10)]);
+    let mut same = Lab::new();
+    same.image("quay.io/a/b:1", &[bytes(1, 10)]);
+    let more = same.image("quay.io/a/b:2", &[bytes(2, 10)]);
+    let mut other = Lab::new();
+    other.image("quay.io/a/b:1", &[bytes(3, 10)]);
+    let (one, same, other) = (one.bundle("a.labimg"), same.bundle("b.labimg"), other.bundle("c.labimg"));
+    let paths = [one.as_path(), same.as_path()];
+    // The bundles are gone with their labs, but a server that runs holds them open.
+    let server = mirror(&paths);
+    assert_eq!(
+        server.get("/v2/a/b/manifests/2?ns=quay.io").header("docker-content-digest"),
+        Some(more.to_string().as_str())
+    );
+    let open = |path: &std::path::Path| labimg::serve::from_bundle(labimg::store::bundle::Bundle::open(path).unwrap());
+    let sources = vec![open(&one), open(&other)];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = labimg::serve::Options { listen: "127.0.0.1:0".parse().unwrap(), registry: None };
+    let error = runtime.block_on(labimg::serve::Server::bind(options, sources)).err().unwrap().to_string();
+    assert!(error.contains("quay.io/a/b:1") && error.contains("a.labimg") && error.contains("c.labimg"), "{error}");
+}
+
+#[test]
+fn a_lab_of_the_store_is_served_as_its_bundle_is() {
+    use labimg::store::root::Made;
+    let mut lab = Lab::new();
+    let digest = lab.image("docker.io/library/x:1", &[bytes(1, LARGE)]);
+    let (index, here, _) = lab.partial("ghcr.io/o/multi:1", &[bytes(2, 10)]);
+    lab.store.write_root(lab.lock(), Made::These(&[]), &lab.blobs()).unwrap();
+    let server = start(vec![from_store(&lab.store, "lab").unwrap()], None);
+    assert_eq!(Digest::of(&server.get("/v2/x/manifests/1").body), digest);
+    assert_eq!(Digest::of(&server.get("/v2/o/multi/manifests/1?ns=ghcr.io").body), index);
+    assert_eq!(server.get(&format!("/v2/o/multi/manifests/{here}?ns=ghcr.io")).status, 200);
+    let layer = Digest::of(&bytes(1, LARGE));
+    assert_eq!(Digest::of(&server.get(&format!("/v2/x/blobs/{layer}")).body), layer);
+}
