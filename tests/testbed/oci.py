@@ -150,8 +150,9 @@ class Registry:
             below = self.children(child['digest'])
             manifests += below[0]
             blobs += below[1]
-        for child in [manifest['config']] * ('config' in manifest) + manifest.get('layers', []):
-            blobs.append(child['digest'])
+        for child in [manifest.get('config')] + manifest.get('layers', []):
+            if child:
+                blobs.append(child['digest'])
         return manifests, blobs
 
     def tag(self, name, digest):

@@ -78,12 +78,18 @@ async fn values(place: &Place<'_>, name: &str, chart: &Locked) -> Result<(Vec<St
     let Some(digest) = &chart.values else { return Ok((Vec::new(), None)) };
     let text = blob_text(place, name, digest)?;
     let what = || format!("deploy {}: values of chart `{name}`", *place.deploy.name);
-    let mut value: serde_json::Value = manifest::values(&text).map_err(|e| LabError::failed(what(), e))?;
-    let secrets = fill(place, std::iter::once(&mut value)).await?;
+    let state = &place.context.session.state;
     let file = format!("helm/{}.values.json", *place.deploy.name);
+    let path = state.dir().join(&file);
+    if !text.contains("${secret.") {
+        state.write_secret(&file, text.as_bytes())?;
+        return Ok((Vec::new(), Some(path)));
+    }
+    let mut value = manifest::value(&text).map_err(|e| LabError::failed(what(), e))?;
+    let secrets = fill(place, std::iter::once(&mut value)).await?;
     // JSON is YAML, and helm reads it the same whatever stands in a secret.
-    place.context.session.state.write_json(&file, &value)?;
-    Ok((secrets, Some(place.context.session.state.dir().join(file))))
+    state.write_json(&file, &value)?;
+    Ok((secrets, Some(path)))
 }
 
 async fn helm(place: &Place<'_>, folder: &Path, arguments: Vec<String>) -> Result<Vec<u8>, LabError> {

@@ -3,7 +3,9 @@
 pub mod dns;
 pub mod fault;
 pub mod kinds;
+pub mod pods;
 pub mod proxy;
+pub mod reach;
 pub mod ready;
 pub mod reasons;
 

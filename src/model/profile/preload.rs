@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::types::{Cluster, Profile};
+use super::lab::Cluster;
+use super::types::Profile;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 

@@ -1,6 +1,7 @@
 // Stand-in for a server that cannot be had here: it listens where the real one does and answers 200 to everything.
 //
-// It ignores its arguments, which are meant for the program it stands for. Settings:
+// It ignores its arguments, which are meant for the program it stands for, but for a first "--once": then it ends at once.
+// Settings:
 //
 //	STANDIN_NAME    what it says it is
 //	STANDIN_HTTP    ports, separated by spaces
@@ -41,6 +42,9 @@ type route struct {
 
 func main() {
 	log.SetFlags(0)
+	if len(os.Args) > 1 && os.Args[1] == "--once" {
+		return // as an init container
+	}
 	name := os.Getenv("STANDIN_NAME")
 	handler := answer(name, routes(os.Getenv("STANDIN_ROUTES")))
 	for _, port := range strings.Fields(os.Getenv("STANDIN_HTTP")) {
