@@ -144,7 +144,7 @@ mod tests {
         let now = 1_800_000_000;
         let ca_table = table("ca:Lab CA", &[]);
         let ca = generate("ca", &ca_table, None, now).unwrap();
-        let names = ["web.lab", "10.0.0.1", "*.lab"];
+        let names = ["web.lab", "10.0.0.1", "*.web.lab"];
         let cert = generate("c", &table("cert:web", &names), Some((&ca_table, &ca)), now).unwrap();
         assert_eq!(cert.ca, ca.crt);
         let dir = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ mod tests {
             "-CAfile",
             "ca",
             "-verify_hostname",
-            "x.lab",
+            "x.web.lab",
             "crt",
         ]);
         let text = openssl(&["x509", "-in", "crt", "-noout", "-text"]);
