@@ -1,0 +1,156 @@
+//! A lab's life: `up`, `verify`, `status`, `down`, and working with what is up.
+
+mod at;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+pub use at::At;
+
+use super::{Ctx, OpsError};
+use crate::lab::down::{Down, down as take_down};
+use crate::lab::env::Environment;
+use crate::lab::finding::Finding;
+use crate::lab::status::{LabStatus, status as look};
+use crate::lab::up::{Up, apis, which};
+use crate::lab::verify::Report;
+use crate::lab::{Machine, Session, State, logs, port_forward, preflight, tools, up as bring_up, verify as check};
+
+/// Brings up the lab of a bundle.
+///
+/// # Errors
+/// As [`bring_up::up`].
+pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up::Options) -> Result<Up, OpsError> {
+    let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
+    Ok(bring_up::up(&session, options).await?)
+}
+
+/// Whether this machine is fit for the lab of a bundle. Changes nothing.
+///
+/// # Errors
+/// A bundle that can not be read.
+pub async fn doctor(ctx: &Ctx, machine: &Machine, bundle: &Path) -> Result<Vec<Finding>, OpsError> {
+    let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
+    Ok(preflight::preflight(&session).await)
+}
+
+/// Runs the checks of a lab that is up.
+///
+/// # Errors
+/// No such lab, or a cluster that does not answer at all. A check that fails is in the report.
+pub async fn verify(
+    ctx: &Ctx,
+    machine: &Machine,
+    lab: Option<&str>,
+    options: &check::Options,
+) -> Result<Report, OpsError> {
+    let session = session(ctx, machine, lab)?;
+    let apis = apis(&session).await?;
+    Ok(check::verify(&session, &apis, options).await?)
+}
+
+/// How labs are, live: all of this machine, or one.
+///
+/// # Errors
+/// No such lab, an engine that does not answer.
+pub async fn status(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Vec<LabStatus>, OpsError> {
+    let labs = match lab {
+        Some(_) => vec![which(&machine.state_root, lab)?],
+        None => State::labs(&machine.state_root)?,
+    };
+    let mut found = Vec::new();
+    for lab in labs {
+        found.push(look(&lab, machine, ctx.reporter.clone()).await?);
+    }
+    Ok(found)
+}
+
+/// Takes a lab away; its bundle need not be there any more.
+///
+/// # Errors
+/// No such lab, or something that would not go.
+pub async fn down(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Down, OpsError> {
+    let lab = which(&machine.state_root, lab)?;
+    Ok(take_down(&lab, machine, ctx.reporter.clone()).await?)
+}
+
+/// A program to run for somebody, with its environment.
+#[derive(Debug)]
+pub struct Program {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables beside the caller's own.
+    pub env: BTreeMap<String, String>,
+}
+
+/// `kubectl` out of the bundle, for a cluster of a lab.
+///
+/// # Errors
+/// No such lab or cluster, a bundle without kubectl for this machine.
+pub async fn kubectl(ctx: &Ctx, machine: &Machine, at: &At, args: Vec<OsString>) -> Result<Program, OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let kubeconfig = at.kubeconfig(&session)?;
+    let program = tools::tool(&session, "kubectl")?;
+    let env = BTreeMap::from([("KUBECONFIG".to_owned(), kubeconfig.display().to_string())]);
+    Ok(Program { program, args, env })
+}
+
+/// What a shell needs to work with a lab.
+///
+/// # Errors
+/// No such lab or cluster.
+pub fn env(ctx: &Ctx, machine: &Machine, at: &At) -> Result<Environment, OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let cluster = session.cluster(at.cluster.as_deref())?;
+    Ok(crate::lab::env::environment(&session, cluster)?)
+}
+
+/// Forwards ports until dropped; `listening` is told each address once it listens.
+///
+/// # Errors
+/// No such lab, cluster or target, a port that is taken.
+pub async fn forward(
+    ctx: &Ctx,
+    machine: &Machine,
+    at: &At,
+    target: &port_forward::Target,
+    ports: &[port_forward::Ports],
+    listening: impl Fn(&port_forward::Forward),
+) -> Result<(), OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let api = at.api(&session).await?;
+    let mut forwards = Vec::new();
+    for ports in ports {
+        let forward = port_forward::forward(&api, target, ports).await?;
+        listening(&forward);
+        forwards.push(forward);
+    }
+    for forward in forwards {
+        forward.wait().await?;
+    }
+    Ok(())
+}
+
+/// Hands lines of logs to `line`.
+///
+/// # Errors
+/// No such lab, cluster, deploy or workload.
+pub async fn logs(
+    ctx: &Ctx,
+    machine: &Machine,
+    at: &At,
+    options: &logs::Options,
+    line: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let api = at.api(&session).await?;
+    Ok(logs::logs(&session, &api, options, line).await?)
+}
+
+fn session(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session, OpsError> {
+    let lab = which(&machine.state_root, lab)?;
+    Ok(Session::of_lab(&lab, machine.clone(), ctx.reporter.clone())?)
+}
