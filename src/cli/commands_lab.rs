@@ -6,10 +6,11 @@ use super::args_lab::{DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortF
 use super::commands::{local_doctor, out, show};
 use super::error::{Outcome, Status};
 use super::{App, print, render, render_lab};
-use crate::lab::{EngineSettings, Machine, logs, port_forward, up, verify};
+use crate::lab::logs::{Line, LogOptions};
+use crate::lab::{EngineSettings, Machine, up, verify};
 use crate::model::platform::Platform;
 use crate::ops::doctor::Verdict;
-use crate::ops::lab::At;
+use crate::ops::lab::{At, Whose};
 use crate::ops::{self, OpsError};
 
 /// What labs are told of this machine.
@@ -79,36 +80,32 @@ pub(super) async fn kubectl(app: &App, args: KubectlArgs) -> Outcome {
 
 pub(super) fn env(app: &App, args: &EnvArgs) -> Outcome {
     let found = ops::lab::env(&app.ctx, &machine(app)?, &at(&args.at))?;
-    show(app, &found, |e| e.shell(), || ())
+    let variables = found.variables(app.env.get("PATH").unwrap_or_default());
+    show(app, &found, |_| render_lab::shell(&variables), || ())
 }
 
 pub(super) async fn port_forward(app: &App, args: &PortForwardArgs) -> Outcome {
-    let target = port_forward::Target::parse(&args.namespace, &args.target)?;
-    let ports = args.ports.iter().map(|p| p.parse()).collect::<Result<Vec<port_forward::Ports>, _>>()?;
-    let told = |forward: &port_forward::Forward| {
-        app.progress.clear();
-        // Nobody can be told when this fails; the forward works all the same.
-        let _ = print::to_stdout(&format!("{} -> {}", forward.address(), args.target));
-    };
-    ops::lab::forward(&app.ctx, &machine(app)?, &at(&args.at), &target, &ports, told).await?;
-    Ok(Status::Ok)
+    let to = (args.namespace.as_str(), args.target.as_str());
+    let forwards = ops::lab::forward(&app.ctx, &machine(app)?, &at(&args.at), to, &args.ports).await?;
+    app.progress.clear();
+    for forward in &forwards {
+        out(print::to_stdout(&format!("{} -> {}", forward.local, args.target)))?;
+    }
+    // Until Ctrl-C.
+    std::future::pending().await
 }
 
 pub(super) async fn logs(app: &App, args: &LogsArgs) -> Outcome {
-    let options = logs::Options {
-        what: args.what.clone(),
-        namespace: args.namespace.clone(),
-        follow: args.follow,
-        tail: Some(args.tail),
-    };
+    let options = LogOptions { container: args.container.clone(), follow: args.follow, tail: Some(args.tail) };
+    let whose = Whose { what: args.what.clone(), namespace: args.namespace.clone() };
     app.progress.clear();
     let mut written = Ok(());
-    let mut line = |text: &str| {
+    let mut line = |line: Line| {
         if written.is_ok() {
-            written = print::to_stdout(text);
+            written = print::to_stdout(&format!("{}/{}: {}", line.pod, line.container, line.text));
         }
     };
-    ops::lab::logs(&app.ctx, &machine(app)?, &at(&args.at), &options, &mut line).await?;
+    ops::lab::logs(&app.ctx, &machine(app)?, &at(&args.at), &whose, &options, &mut line).await?;
     out(written)
 }
 

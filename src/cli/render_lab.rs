@@ -1,10 +1,11 @@
 //! Labs as text for people.
 
 use super::print::table;
+use crate::base::shell::word;
 use crate::lab::down::Down;
 use crate::lab::status::LabStatus;
 use crate::lab::up::Up;
-use crate::lab::verify::Report;
+use crate::lab::verify::{Outcome, Report};
 
 fn seconds(milliseconds: u64) -> String {
     format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
@@ -12,7 +13,7 @@ fn seconds(milliseconds: u64) -> String {
 
 /// A lab that is up: where it answers, and what to type next.
 pub(super) fn up(done: &Up) -> String {
-    let changed = done.deploys.iter().filter(|d| d.changed()).count();
+    let changed = done.deploys.iter().filter(|d| d.applied).count();
     let mut out = format!(
         "{} is up after {}: {} of {} deploys applied\n",
         done.lab,
@@ -27,4 +28,36 @@ pub(super) fn up(done: &Up) -> String {
         out += &format!("labimg verify {}    looks whether it does what it promises\n", done.lab);
     }
     out + &format!("labimg kubectl --lab {0} get pods -A\nlabimg down {0}", done.lab)
+}
+
+/// Shell assignments that a POSIX shell evaluates.
+pub(super) fn shell(variables: &[(&'static str, String)]) -> String {
+    variables.iter().map(|(name, value)| format!("export {name}={}\n", word(value))).collect()
+}
+
+/// The card an attendee gets: a line per check, what was seen, and where to look.
+pub(super) fn card(report: &Report) -> String {
+    let passed = report.checks.iter().filter(|c| c.outcome == Outcome::Passed).count();
+    let mut out = format!("{}: {passed} of {} checks passed\n\n", report.lab, report.checks.len());
+    for check in &report.checks {
+        let mark = if check.outcome == Outcome::Passed { "ok  " } else { "FAIL" };
+        out += &format!("{mark}  {}  ({:.1} s)\n", check.name, check.seconds);
+        if !check.detail.is_empty() {
+            out += &format!("      {}\n", check.detail);
+        }
+        for reason in &check.reasons {
+            out += &format!("      {}\n", reason.replace('\n', "\n      "));
+        }
+        for line in check.chain.iter().flat_map(|c| &c.words) {
+            out += &format!("      {line}\n");
+        }
+        if let Some(at) = check.at.as_ref().filter(|_| check.outcome == Outcome::Failed) {
+            out += &format!("      asked for at {at}\n");
+        }
+        for open in &check.open {
+            let after = open.after.as_ref().map(|a| format!("  (first: {a})")).unwrap_or_default();
+            out += &format!("      {}: {}{after}\n", open.what, open.url);
+        }
+    }
+    out
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::deploy::{self, DeployReport};
+use super::deploy::{self, DeployReport, Outcome};
 use super::error::LabError;
 use super::finding::Verdict;
 use super::kube::{self, Api};
 use super::preflight::preflight;
+use super::secret::Secrets;
 use super::session::Session;
 use super::state::LabFile;
 use super::{engine, state};
@@ -34,11 +35,23 @@ pub struct Up {
     /// Clusters and their kubeconfigs.
     pub clusters: BTreeMap<String, PathBuf>,
     /// What became of each deploy.
-    pub deploys: Vec<DeployReport>,
+    pub deploys: Vec<Deployed>,
     /// Addresses on this machine that lead into the lab.
     pub addresses: Vec<String>,
     /// How many checks `labimg verify` would make.
     pub checks: usize,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// A deploy that is ready.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Deployed {
+    /// Its name.
+    pub name: String,
+    /// Whether it was applied; otherwise it was as it should be.
+    pub applied: bool,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
 }
@@ -68,15 +81,29 @@ pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
         clusters.insert(cluster.name.to_string(), kubeconfig);
     }
     let wanted = deploy::Options { only: options.only.clone(), until: options.until.clone() };
-    let deploys = deploy::deploy(session, &apis, &wanted).await?;
+    let secrets = Secrets::open(session)?;
+    let reports = deploy::deploy(session, &apis, &secrets, &wanted).await?;
+    let deploys = reports.iter().map(deployed).collect();
+    if let Some(error) = deploy::failure(reports) {
+        return Err(error);
+    }
     Ok(Up {
         lab: session.name().to_owned(),
         clusters,
         deploys,
         addresses: addresses(session),
         checks: session.profile.check.len(),
-        milliseconds: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        milliseconds: milliseconds(start.elapsed()),
     })
+}
+
+fn deployed(report: &DeployReport) -> Deployed {
+    let applied = matches!(report.outcome, Outcome::Ready { .. });
+    Deployed { name: report.name.clone(), applied, milliseconds: milliseconds(report.took) }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The lab belongs to this bundle from now on.

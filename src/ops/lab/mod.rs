@@ -10,7 +10,7 @@ pub use at::At;
 
 use super::{Ctx, OpsError};
 use crate::lab::down::{Down, down as take_down};
-use crate::lab::env::Environment;
+use crate::lab::env::LabEnv;
 use crate::lab::finding::Finding;
 use crate::lab::status::{LabStatus, status as look};
 use crate::lab::up::{Up, apis, which};
@@ -102,13 +102,12 @@ pub async fn kubectl(ctx: &Ctx, machine: &Machine, at: &At, args: Vec<OsString>)
 ///
 /// # Errors
 /// No such lab or cluster.
-pub fn env(ctx: &Ctx, machine: &Machine, at: &At) -> Result<Environment, OpsError> {
+pub fn env(ctx: &Ctx, machine: &Machine, at: &At) -> Result<LabEnv, OpsError> {
     let session = session(ctx, machine, at.lab.as_deref())?;
-    let cluster = session.cluster(at.cluster.as_deref())?;
-    Ok(crate::lab::env::environment(&session, cluster)?)
+    Ok(crate::lab::env::env(&session, at.cluster.as_deref())?)
 }
 
-/// Forwards ports until dropped; `listening` is told each address once it listens.
+/// Opens forwards to `target`, `LOCAL:PORT` each; they end when dropped.
 ///
 /// # Errors
 /// No such lab, cluster or target, a port that is taken.
@@ -116,22 +115,28 @@ pub async fn forward(
     ctx: &Ctx,
     machine: &Machine,
     at: &At,
-    target: &port_forward::Target,
-    ports: &[port_forward::Ports],
-    listening: impl Fn(&port_forward::Forward),
-) -> Result<(), OpsError> {
+    (namespace, target): (&str, &str),
+    ports: &[String],
+) -> Result<Vec<Forward>, OpsError> {
     let session = session(ctx, machine, at.lab.as_deref())?;
     let api = at.api(&session).await?;
+    let target: Target = target.parse()?;
     let mut forwards = Vec::new();
-    for ports in ports {
-        let forward = port_forward::forward(&api, target, ports).await?;
-        listening(&forward);
-        forwards.push(forward);
+    for text in ports {
+        let (local, port) = port_forward::ports(text)?;
+        let to = To { namespace: namespace.to_owned(), target: target.clone(), port };
+        forwards.push(port_forward::open(&api, &to, local, ctx.reporter.clone()).await?);
     }
-    for forward in forwards {
-        forward.wait().await?;
-    }
-    Ok(())
+    Ok(forwards)
+}
+
+/// Whose logs.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    /// Name of a deploy, or `KIND/NAME`.
+    pub what: String,
+    /// Namespace of a workload (`default` where not given); a deploy has its own.
+    pub namespace: Option<String>,
 }
 
 /// Hands lines of logs to `line`.
@@ -142,12 +147,27 @@ pub async fn logs(
     ctx: &Ctx,
     machine: &Machine,
     at: &At,
-    options: &logs::Options,
-    line: &mut (dyn FnMut(&str) + Send),
+    whose: &Whose,
+    options: &LogOptions,
+    line: &mut (dyn FnMut(Line) + Send),
 ) -> Result<(), OpsError> {
     let session = session(ctx, machine, at.lab.as_deref())?;
-    let api = at.api(&session).await?;
-    Ok(logs::logs(&session, &api, options, line).await?)
+    let deploy = session.profile.deploy.iter().find(|d| *d.name == whose.what);
+    let cluster = deploy.and_then(|d| d.cluster.as_ref()).map(|c| c.to_string()).or_else(|| at.cluster.clone());
+    let api = At { lab: None, cluster }.api(&session).await?;
+    match deploy {
+        None => {
+            let namespace = whose.namespace.as_deref().unwrap_or("default");
+            Ok(logs::stream(&api, namespace, &[whose.what.parse()?], options, line).await?)
+        }
+        Some(deploy) => {
+            let brought = brought(&session, deploy)?;
+            for (namespace, targets) in brought {
+                logs::stream(&api, &namespace, &targets, options, line).await?;
+            }
+            Ok(())
+        }
+    }
 }
 
 fn session(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session, OpsError> {
