@@ -1,5 +1,7 @@
 //! Labs as text for people.
 
+use std::path::Path;
+
 use super::print::table;
 use crate::base::shell::word;
 use crate::lab::down::Down;
@@ -32,7 +34,7 @@ pub(super) fn up(done: &Up) -> String {
 
 /// Shell assignments that a POSIX shell evaluates.
 pub(super) fn shell(variables: &[(&'static str, String)]) -> String {
-    variables.iter().map(|(name, value)| format!("export {name}={}\n", word(value))).collect()
+    variables.iter().map(|(name, value)| format!("export {name}={}\n", word(Path::new(value)))).collect()
 }
 
 /// The card an attendee gets: a line per check, what was seen, and where to look.
@@ -48,7 +50,7 @@ pub(super) fn card(report: &Report) -> String {
         for reason in &check.reasons {
             out += &format!("      {}\n", reason.replace('\n', "\n      "));
         }
-        for line in check.chain.iter().flat_map(|c| &c.words) {
+        for line in check.chain.iter().flat_map(|c| &c.lines) {
             out += &format!("      {line}\n");
         }
         if let Some(at) = check.at.as_ref().filter(|_| check.outcome == Outcome::Failed) {

@@ -81,7 +81,7 @@ pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
         clusters.insert(cluster.name.to_string(), kubeconfig);
     }
     let wanted = deploy::Options { only: options.only.clone(), until: options.until.clone() };
-    let secrets = Secrets::open(session)?;
+    let secrets = Secrets::open(&session.state, &session.profile, &session.machine)?;
     let reports = deploy::deploy(session, &apis, &secrets, &wanted).await?;
     let deploys = reports.iter().map(deployed).collect();
     if let Some(error) = deploy::failure(reports) {
