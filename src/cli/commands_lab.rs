@@ -57,7 +57,7 @@ pub(super) async fn verify(app: &App, args: &VerifyArgs) -> Outcome {
 }
 
 pub(super) async fn status(app: &App, args: &LabArgs) -> Outcome {
-    let labs = ops::lab::status(&app.ctx, &machine(app)?, args.lab.as_deref()).await?;
+    let labs = ops::lab::status(&machine(app)?, args.lab.as_deref()).await?;
     show(app, &labs, |labs| render_lab::status(labs), || {
         if labs.is_empty() {
             app.say("no lab is up here");

@@ -63,3 +63,47 @@ pub(super) fn card(report: &Report) -> String {
     }
     out
 }
+
+/// Labs, their clusters and what stands beside them.
+pub(super) fn status(labs: &[LabStatus]) -> String {
+    let mut out = String::new();
+    for lab in labs {
+        let how = if lab.is_up() { "up" } else { "not whole: `labimg up` goes on, `labimg down` takes it away" };
+        out += &format!("{}  {how}\n  bundle {}", lab.name, lab.bundle.display());
+        out += if lab.bundle_there { "\n" } else { "  (it is not there any more)\n" };
+        if let Some(why) = &lab.unknown {
+            out += &format!("  {why}\n");
+        }
+        let mut rows = Vec::new();
+        for cluster in &lab.clusters {
+            let made = if cluster.made { "made" } else { "half made" };
+            rows.push(vec![format!("  {}", cluster.name), cluster.engine.clone(), made.to_owned(), cluster.ports.join(", ")]);
+            for node in cluster.state.iter().flat_map(|s| &s.nodes) {
+                rows.push(vec![format!("    {}", node.name), node.role.clone(), node.state.clone()]);
+            }
+        }
+        for container in &lab.containers {
+            let (name, role) = (format!("  {}", container.name), container.role.clone());
+            rows.push(vec![name, role, container.state.clone(), container.ports.join(", ")]);
+        }
+        out += &table(&rows, &[]);
+    }
+    out
+}
+
+/// What went away.
+pub(super) fn down(done: &Down) -> String {
+    if done.is_empty() {
+        return format!("nothing is left of {}", done.lab);
+    }
+    let count = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}"));
+    let parts = [
+        count(done.clusters.len(), "clusters"),
+        count(done.containers.len(), "containers"),
+        count(done.volumes.len(), "volumes"),
+        count(done.networks.len(), "networks"),
+        count(done.images.len(), "images"),
+        done.state.then(|| "its state and secrets".to_owned()),
+    ];
+    format!("{} is down: {} removed", done.lab, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}

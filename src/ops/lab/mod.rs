@@ -9,13 +9,18 @@ use std::path::{Path, PathBuf};
 pub use at::At;
 
 use super::{Ctx, OpsError};
-use crate::lab::down::{Down, down as take_down};
+use crate::lab::down::Down;
 use crate::lab::env::LabEnv;
 use crate::lab::finding::Finding;
-use crate::lab::status::{LabStatus, status as look};
+use crate::lab::kube::pods::Target;
+use crate::lab::logs::{Line, LogOptions};
+use crate::lab::port_forward::{Forward, To};
+use crate::lab::status::LabStatus;
 use crate::lab::up::{Up, apis, which};
 use crate::lab::verify::Report;
-use crate::lab::{Machine, Session, State, logs, port_forward, preflight, tools, up as bring_up, verify as check};
+use crate::lab::{
+    Machine, Session, down, logs, port_forward, preflight, status, tools, up as bring_up, verify as check,
+};
 
 /// Brings up the lab of a bundle.
 ///
@@ -53,26 +58,25 @@ pub async fn verify(
 /// How labs are, live: all of this machine, or one.
 ///
 /// # Errors
-/// No such lab, an engine that does not answer.
-pub async fn status(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Vec<LabStatus>, OpsError> {
-    let labs = match lab {
-        Some(_) => vec![which(&machine.state_root, lab)?],
-        None => State::labs(&machine.state_root)?,
-    };
-    let mut found = Vec::new();
-    for lab in labs {
-        found.push(look(&lab, machine, ctx.reporter.clone()).await?);
-    }
-    Ok(found)
+/// No such lab, state that can not be read.
+pub async fn status(machine: &Machine, lab: Option<&str>) -> Result<Vec<LabStatus>, OpsError> {
+    let Some(lab) = lab else { return Ok(status::all(machine).await?) };
+    let lab = which(&machine.state_root, Some(lab))?;
+    Ok(status::one(&lab, machine).await?.into_iter().collect())
 }
 
-/// Takes a lab away; its bundle need not be there any more.
+/// Takes a lab away; its bundle need not be there any more. A lab that is not there is no error when it is named: what is left of
+/// it on the engine goes.
 ///
 /// # Errors
-/// No such lab, or something that would not go.
+/// No lab named where several are up, or something that would not go.
 pub async fn down(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Down, OpsError> {
-    let lab = which(&machine.state_root, lab)?;
-    Ok(take_down(&lab, machine, ctx.reporter.clone()).await?)
+    let lab = match lab {
+        Some(path) if Path::new(path).is_file() => which(&machine.state_root, lab)?,
+        Some(name) => name.to_owned(),
+        None => which(&machine.state_root, None)?,
+    };
+    Ok(down::down(&lab, machine, ctx.reporter.as_ref()).await?)
 }
 
 /// A program to run for somebody, with its environment.
@@ -161,11 +165,14 @@ pub async fn logs(
             Ok(logs::stream(&api, namespace, &[whose.what.parse()?], options, line).await?)
         }
         Some(deploy) => {
-            let brought = brought(&session, deploy)?;
-            for (namespace, targets) in brought {
-                logs::stream(&api, &namespace, &targets, options, line).await?;
+            let brought = targets(&session, deploy)?;
+            for (namespace, targets) in &brought {
+                logs::stream(&api, namespace, targets, options, line).await?;
             }
-            Ok(())
+            match brought.is_empty() {
+                true => Err(OpsError::user(format!("deploy `{}` brought nothing that has logs", whose.what))),
+                false => Ok(()),
+            }
         }
     }
 }
