@@ -53,4 +53,18 @@ async fn a_cluster_comes_up_and_goes() {
             eprintln!("{round}: {} after {:?}: {}", *cluster.name, started.elapsed(), kubeconfig.display());
         }
     }
+    let machine = &session.machine;
+    let status = labimg::lab::status::all(machine).await.unwrap();
+    eprintln!("{}", serde_json::to_string_pretty(&status).unwrap());
+    assert!(status[0].is_up());
+    if std::env::var_os("LABIMG_LAB_KEEP").is_some() {
+        return;
+    }
+    for round in ["first", "again"] {
+        let started = Instant::now();
+        let down = labimg::lab::down::down(session.name(), machine, &Loud).await.unwrap();
+        eprintln!("{round}: down after {:?}: {down:?}", started.elapsed());
+        assert_eq!(down.is_empty(), round == "again");
+    }
+    assert!(!session.state.dir().exists());
 }

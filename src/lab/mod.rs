@@ -13,6 +13,7 @@
 //! carries its label, and `down` takes it away. Secrets stand in the state folder only, and in the cluster.
 
 pub mod docker;
+pub mod down;
 pub mod engine;
 pub mod env;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod registry;
 pub mod run;
 pub mod session;
 pub mod state;
+pub mod status;
 pub mod tools;
 pub mod verify;
 

@@ -1,5 +1,7 @@
 //! What must be there before the first node boots: network, node image, load balancer's image, mirror, registry.
 
+use tokio::sync::Mutex;
+
 use crate::lab::docker::{Docker, image};
 use crate::lab::error::LabError;
 use crate::lab::session::Session;
@@ -11,15 +13,17 @@ use crate::model::profile::Cluster;
 use super::config::control_planes;
 use super::tracing::minor;
 
-/// Clusters come up side by side, and share all of this.
-static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Clusters come up side by side, and share what stands beside them.
+static BESIDE: Mutex<()> = Mutex::const_new(());
+/// The same for images: the engine unpacks one at a time anyway.
+static IMAGES: Mutex<()> = Mutex::const_new(());
 
-/// Makes what is missing, starts what is stopped; gives the node image as the engine knows it.
+/// Makes what is missing, starts what is stopped.
 ///
 /// # Errors
 /// An image that the bundle lacks, a port that is taken, an engine that refuses.
 pub(super) async fn ensure(docker: &Docker, session: &Session, cluster: &Cluster) -> Result<(), LabError> {
-    let _one = ONE.lock().await;
+    let _one = BESIDE.lock().await;
     mirror::network(docker, session).await?;
     mirror::ensure(docker, session).await?;
     if let Some(wanted) = &cluster.registry {
@@ -33,7 +37,7 @@ pub(super) async fn ensure(docker: &Docker, session: &Session, cluster: &Cluster
 /// # Errors
 /// As [`ensure`].
 pub(super) async fn images(docker: &Docker, session: &Session, cluster: &Cluster) -> Result<(), LabError> {
-    let _one = ONE.lock().await;
+    let _one = IMAGES.lock().await;
     session.load_image(docker, &node_image(session, cluster)?).await?;
     if control_planes(cluster) > 1 {
         session.load_image(docker, &balancer(session)?).await?;

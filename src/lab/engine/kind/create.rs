@@ -87,8 +87,7 @@ async fn make(
     let kind = kind_program(docker, session)?;
     let half = ClusterFile { engine: "kind".to_owned(), configuration: digest.to_owned(), ..ClusterFile::default() };
     session.remember(|file| drop(file.clusters.insert(name.to_owned(), half.clone())))?;
-    beside::images(docker, session, cluster).await?;
-    beside::ensure(docker, session, cluster).await?;
+    tokio::try_join!(beside::images(docker, session, cluster), beside::ensure(docker, session, cluster))?;
     let own = format!("nodes/{name}/kind.yaml");
     session.state.write_secret(&own, text.as_bytes())?;
     let kubeconfig = session.state.folder("kubeconfig")?.join(name);
