@@ -61,6 +61,23 @@ pub fn parse(text: &str) -> Result<Vec<Object>, ManifestError> {
     Ok(objects)
 }
 
+/// Reads one document that need not be an object, as a chart's values; an empty text is an empty mapping.
+///
+/// # Errors
+/// As [`parse`], and several documents.
+pub fn values(text: &str) -> Result<Value, ManifestError> {
+    if text.len() > MAX_BYTES {
+        let what = format!("{} bytes: values have at most {MAX_BYTES}", text.len());
+        return Err(ManifestError { line: 0, column: 0, what });
+    }
+    let mut all = documents(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
+    let first = all.next();
+    match all.next() {
+        Some(second) => Err(ManifestError { line: second.line, column: 1, what: "a second document".to_owned() }),
+        None => Ok(first.map_or_else(|| Value::Object(serde_json::Map::new()), |d| d.value)),
+    }
+}
+
 /// Adds a document's objects: itself, or what it lists. `like` holds `apiVersion` and `kind` for items that have none.
 fn flatten(document: Document, like: Option<(&Value, &str)>, objects: &mut Vec<Object>) -> Result<(), ManifestError> {
     let Document { value, line, marks } = document;
