@@ -97,7 +97,7 @@ async fn refuse_tls(mut stream: TcpStream) {
     let mut hello = [0; 2048];
     let exchange = async {
         // What stays unread would turn the end of the connection into a reset, and the answer would be lost.
-        stream.read(&mut hello).await?;
+        let _ = stream.read(&mut hello).await?;
         stream.write_all(ANSWER).await?;
         stream.shutdown().await
     };
