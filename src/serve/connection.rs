@@ -77,7 +77,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>, mut stopp
         async move { Ok::<_, std::convert::Infallible>(route::answer(&state, client, request).await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).pipeline_flush(true).max_buf_size(BUFFERED);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(BUFFERED);
     let mut connection = pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), service));
     // What goes wrong on a connection is its client's affair: it was told, or is gone.
     tokio::select! {
