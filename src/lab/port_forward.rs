@@ -185,7 +185,11 @@ async fn dial(api: &Api, to: &To) -> Result<End, String> {
 }
 
 /// Leads a client to what `connect` gives, again and again until one end takes it or `patience` is over.
-async fn relay<F>(client: &mut TcpStream, connect: &mut (dyn FnMut() -> F + Send), patience: Duration) -> Result<(), String>
+async fn relay<F>(
+    client: &mut TcpStream,
+    connect: &mut (dyn FnMut() -> F + Send),
+    patience: Duration,
+) -> Result<(), String>
 where
     F: Future<Output = Result<End, String>>,
 {

@@ -35,9 +35,7 @@ pub async fn look(check: &MetricCheck, asker: &dyn Asker) -> Look {
     }
     match serde_json::from_slice::<Answered>(&answer.body) {
         Ok(answered) => judge(check, &answered.data),
-        Err(error) => {
-            Look::not_yet(format!("Prometheus answered no result ({error}): {}", glimpse(&answer.body)))
-        }
+        Err(error) => Look::not_yet(format!("Prometheus answered no result ({error}): {}", glimpse(&answer.body))),
     }
 }
 
@@ -121,7 +119,10 @@ mod tests {
     use super::*;
 
     fn judged(check: &str, data: &str) -> Look {
-        judge(&toml::from_str(&format!("via = 'p'\nquery = 'q'\n{check}")).unwrap(), &serde_json::from_str(data).unwrap())
+        judge(
+            &toml::from_str(&format!("via = 'p'\nquery = 'q'\n{check}")).unwrap(),
+            &serde_json::from_str(data).unwrap(),
+        )
     }
 
     #[test]
