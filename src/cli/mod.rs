@@ -71,7 +71,7 @@ fn choose_colour(when: Color) {
 /// The verb, or Ctrl-C: whatever was written so far is whole or resumable, so leaving at once is safe.
 async fn run(cli: Cli) -> Outcome {
     let env = Env::read();
-    let app = App::new(&cli.global, env, profile_of(&cli.verb))?;
+    let app = App::new(&cli.global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
     // A server ends what is under way first.
     if !matches!(cli.verb, Verb::Serve(_)) {
         tokio::spawn(leave_on_signal(app.progress.clone()));
@@ -125,6 +125,11 @@ fn profile_of(verb: &Verb) -> Option<&Path> {
     }
 }
 
+/// Whether the verb is lost without a store.
+fn needs_store(verb: &Verb) -> bool {
+    !matches!(verb, Verb::Serve(a) if a.store_lab.is_empty())
+}
+
 /// The file system in memory, where it has room for what building writes (2 GiB).
 fn other_scratch() -> Option<PathBuf> {
     let shm = Path::new("/dev/shm");
@@ -143,8 +148,8 @@ struct App {
 }
 
 impl App {
-    fn new(global: &Global, env: Env, profile: Option<&Path>) -> Result<Self, CliError> {
-        let settings = settings::resolve(global, &env, profile)?;
+    fn new(global: &Global, env: Env, profile: Option<&Path>, stores: bool) -> Result<Self, CliError> {
+        let settings = settings::resolve(global, &env, profile, stores)?;
         let progress = Arc::new(Progress::new(global.quiet));
         let net = Net::new(settings.net.clone(), progress.clone());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Most bytes of a client kept for another try.
 const KEPT: usize = 64 << 10;
+/// How much later than its end a connection's reason may come.
+const LATE: Duration = Duration::from_millis(200);
 /// Most connections open at once through one forward.
 const MOST_OPEN: usize = 256;
 
@@ -244,19 +246,24 @@ async fn lead(client: &mut TcpStream, end: End, kept: &mut Vec<u8>) -> Led {
                 }
                 _ => {
                     // The end and its reason come together: the reason may be a moment later.
-                    let late = tokio::time::timeout(Duration::from_millis(200), &mut error);
-                    return match late.await {
-                        Ok(Some(why)) if said.is_none() && why.contains("connect") => Led::NotTaken(why),
-                        _ => Led::Done,
+                    let why = match said {
+                        Some(_) => None,
+                        None => tokio::time::timeout(LATE, &mut error).await.ok().flatten(),
                     };
+                    return why.filter(|why| why.contains("connect")).map_or(Led::Done, Led::NotTaken);
                 }
             },
-            read = client.read(&mut from_client), if kept.len() < KEPT => match read {
+            read = client.read(&mut from_client) => match read {
                 Ok(n) if n > 0 => {
                     let sent = from_client.get(..n).unwrap_or_default();
                     kept.extend_from_slice(sent);
                     if stream.write_all(sent).await.is_err() {
                         return Led::NotTaken("the pod's end closed".to_owned());
+                    }
+                    if kept.len() >= KEPT {
+                        // Too much to send again: whatever comes now, this end has it.
+                        copy(client, &mut stream).await;
+                        return Led::Done;
                     }
                 }
                 Ok(_) => {
