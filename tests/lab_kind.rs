@@ -42,7 +42,8 @@ fn machine(state: PathBuf) -> Machine {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "wants Docker and a bundle"]
 async fn a_cluster_comes_up_and_goes() {
-    let state = std::env::var("LABIMG_LAB_STATE").map_or_else(|_| std::env::temp_dir().join("labimg-lab"), PathBuf::from);
+    let state =
+        std::env::var("LABIMG_LAB_STATE").map_or_else(|_| std::env::temp_dir().join("labimg-lab"), PathBuf::from);
     let bundle = PathBuf::from(variable("LABIMG_LAB_BUNDLE"));
     let session = Session::open(&bundle, machine(state), Arc::new(Loud)).unwrap();
     for round in ["first", "again"] {
