@@ -304,7 +304,11 @@ mod tests {
         assert_eq!(images, want);
         for manifest in &profile.manifest {
             let text = manifest.text.as_ref().unwrap();
-            assert!(!text.contains("@namespace") && !text.contains("@image") && !text.contains("@exporter"), "{}", **text);
+            assert!(
+                !text.contains("@namespace") && !text.contains("@image") && !text.contains("@exporter"),
+                "{}",
+                **text
+            );
             let objects = manifest::parse(text).unwrap();
             let uses: Vec<String> = objects.iter().flat_map(manifest::images).map(|u| u.reference).collect();
             assert!(uses.len() == 1 && uses.iter().all(|u| images.contains(u)), "{uses:?}");
