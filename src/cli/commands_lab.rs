@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args_lab::{DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs, Where};
+use super::args_lab::{
+    DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs, Where,
+};
 use super::commands::{local_doctor, out, show};
 use super::error::{Outcome, Status};
 use super::{App, print, render, render_lab};
@@ -15,9 +17,10 @@ use crate::ops::{self, OpsError};
 
 /// What labs are told of this machine.
 fn machine(app: &App) -> Result<Machine, OpsError> {
-    let state_root = app.settings.state.clone().ok_or_else(|| {
-        OpsError::hinted("no place for labs' state: HOME is not set", "give one: LABIMG_STATE=DIR")
-    })?;
+    let state_root =
+        app.settings.state.clone().ok_or_else(|| {
+            OpsError::hinted("no place for labs' state: HOME is not set", "give one: LABIMG_STATE=DIR")
+        })?;
     let path = app.env.get("PATH").unwrap_or_default();
     let engines = app.settings.engine.iter().map(|(name, e)| {
         let (config_patches, feature_gates, env) = (e.config_patches.clone(), e.feature_gates.clone(), e.env.clone());
@@ -58,11 +61,16 @@ pub(super) async fn verify(app: &App, args: &VerifyArgs) -> Outcome {
 
 pub(super) async fn status(app: &App, args: &LabArgs) -> Outcome {
     let labs = ops::lab::status(&machine(app)?, args.lab.as_deref()).await?;
-    show(app, &labs, |labs| render_lab::status(labs), || {
-        if labs.is_empty() {
-            app.say("no lab is up here");
-        }
-    })
+    show(
+        app,
+        &labs,
+        |labs| render_lab::status(labs),
+        || {
+            if labs.is_empty() {
+                app.say("no lab is up here");
+            }
+        },
+    )
 }
 
 pub(super) async fn down(app: &App, args: &LabArgs) -> Outcome {

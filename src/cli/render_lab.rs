@@ -77,7 +77,12 @@ pub(super) fn status(labs: &[LabStatus]) -> String {
         let mut rows = Vec::new();
         for cluster in &lab.clusters {
             let made = if cluster.made { "made" } else { "half made" };
-            rows.push(vec![format!("  {}", cluster.name), cluster.engine.clone(), made.to_owned(), cluster.ports.join(", ")]);
+            rows.push(vec![
+                format!("  {}", cluster.name),
+                cluster.engine.clone(),
+                made.to_owned(),
+                cluster.ports.join(", "),
+            ]);
             for node in cluster.state.iter().flat_map(|s| &s.nodes) {
                 rows.push(vec![format!("    {}", node.name), node.role.clone(), node.state.clone()]);
             }

@@ -10,12 +10,10 @@ use super::deploy::{self, DeployReport, Outcome};
 use super::error::LabError;
 use super::finding::Verdict;
 use super::kube::{self, Api};
-use super::preflight::preflight;
 use super::secret::Secrets;
 use super::session::Session;
 use super::state::LabFile;
-use super::{engine, state};
-use crate::model::profile::Cluster;
+use super::{engine, preflight, state};
 
 /// What is asked of [`up`].
 #[derive(Debug, Clone, Default)]
@@ -63,11 +61,11 @@ pub struct Deployed {
 /// stays: [`up`] goes on from it, `down` takes it away.
 pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
     let start = Instant::now();
-    let findings = preflight(session).await;
+    let findings = preflight::session(session).await;
     for finding in findings.iter().filter(|f| f.verdict == Verdict::Warn) {
         session.reporter.warn(&format!("{}: {}", finding.what, finding.seen));
     }
-    if findings.iter().any(|f| f.verdict == Verdict::Bad) {
+    if !preflight::is_fit(&findings) {
         return Err(LabError::Preflight(findings));
     }
     let _lock = session.state.lock()?;
@@ -76,7 +74,7 @@ pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
     let mut clusters = BTreeMap::new();
     let mut apis = BTreeMap::new();
     for cluster in &session.profile.cluster {
-        let kubeconfig = engine_of(cluster)?.up(session, cluster).await?;
+        let kubeconfig = engine::of_cluster(cluster)?.up(session, cluster).await?;
         apis.insert(cluster.name.to_string(), kube::connect(&cluster.name, &kubeconfig, None).await?);
         clusters.insert(cluster.name.to_string(), kubeconfig);
     }
@@ -115,21 +113,6 @@ fn claim(session: &Session) -> Result<(), LabError> {
     session.state.write(&file)
 }
 
-/// The engine of a cluster.
-///
-/// # Errors
-/// An engine that labimg does not drive yet.
-pub fn engine_of(cluster: &Cluster) -> Result<&'static dyn engine::Engine, LabError> {
-    engine::of(*cluster.engine).ok_or_else(|| {
-        let name = serde_json::to_value(*cluster.engine).ok().and_then(|v| v.as_str().map(str::to_owned));
-        LabError::failed(
-            format!("cluster `{}`", *cluster.name),
-            format!("labimg does not bring up clusters of engine `{}` yet", name.unwrap_or_default()),
-        )
-        .hint("engines `kind` and `existing` are there; the bundle itself can be served and inspected")
-    })
-}
-
 /// The APIs of the lab's clusters, as they are.
 ///
 /// # Errors
@@ -148,7 +131,9 @@ fn addresses(session: &Session) -> Vec<String> {
     let mut found = Vec::new();
     for cluster in &session.profile.cluster {
         found.extend(cluster.registry.iter().map(|r| format!("localhost:{} (registry {})", *r.port, *r.name)));
-        found.extend(cluster.ports.iter().map(|p| format!("localhost:{} ({}, node port {})", *p.host, *cluster.name, *p.node)));
+        found.extend(
+            cluster.ports.iter().map(|p| format!("localhost:{} ({}, node port {})", *p.host, *cluster.name, *p.node)),
+        );
     }
     found
 }

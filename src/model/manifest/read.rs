@@ -10,7 +10,7 @@ use super::{MAX_BYTES, ManifestError};
 /// A Kubernetes object of a manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
-    /// The object: a JSON object with `apiVersion` and `kind`.
+    /// The object: a JSON object with a `kind`. (Whether the rest fits that kind is the API server's business.)
     pub value: Value,
     /// Line it starts at, from 1.
     pub line: usize,
@@ -24,7 +24,7 @@ impl Object {
         text(&self.value, "kind")
     }
 
-    /// Its `apiVersion`.
+    /// Its `apiVersion`; empty where it says none.
     pub fn api_version(&self) -> &str {
         text(&self.value, "apiVersion")
     }
@@ -61,20 +61,20 @@ pub fn parse(text: &str) -> Result<Vec<Object>, ManifestError> {
     Ok(objects)
 }
 
-/// Reads one document that need not be an object, as a chart's values; an empty text is an empty mapping.
+/// Reads YAML of one document that need be no Kubernetes object, such as a chart's values; an empty one is `null`.
 ///
 /// # Errors
-/// As [`parse`], and several documents.
-pub fn values(text: &str) -> Result<Value, ManifestError> {
+/// As [`parse`]; a second document.
+pub fn value(text: &str) -> Result<Value, ManifestError> {
     if text.len() > MAX_BYTES {
-        let what = format!("{} bytes: values have at most {MAX_BYTES}", text.len());
+        let what = format!("{} bytes: at most {MAX_BYTES} are read", text.len());
         return Err(ManifestError { line: 0, column: 0, what });
     }
-    let mut all = documents(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
-    let first = all.next();
-    match all.next() {
-        Some(second) => Err(ManifestError { line: second.line, column: 1, what: "a second document".to_owned() }),
-        None => Ok(first.map_or_else(|| Value::Object(serde_json::Map::new()), |d| d.value)),
+    let mut documents = documents(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
+    let first = documents.next().map(|d| d.value).unwrap_or_default();
+    match documents.next() {
+        None => Ok(first),
+        Some(more) => Err(ManifestError { line: more.line, column: 1, what: "a second document".to_owned() }),
     }
 }
 
@@ -89,10 +89,8 @@ fn flatten(document: Document, like: Option<(&Value, &str)>, objects: &mut Vec<O
         map.insert("apiVersion".to_owned(), version.clone());
         map.insert("kind".to_owned(), kind.into());
     }
-    for key in ["apiVersion", "kind"] {
-        if map.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err(wrong(&format!("it has no `{key}`")));
-        }
+    if map.get("kind").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return Err(wrong("it has no `kind`"));
     }
     let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
     let of = kind.strip_suffix("List").map(str::to_owned);

@@ -38,7 +38,7 @@ pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up:
 /// A bundle that can not be read.
 pub async fn doctor(ctx: &Ctx, machine: &Machine, bundle: &Path) -> Result<Vec<Finding>, OpsError> {
     let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
-    Ok(preflight::preflight(&session).await)
+    Ok(preflight::session(&session).await)
 }
 
 /// Runs the checks of a lab that is up.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Scope, Standing};
+use crate::lab::http::{self, Request};
 use crate::lab::kube::proxy;
 
 /// How long a page may take.
@@ -10,21 +11,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks `url` from this machine; redirects are answers, not followed.
 pub(super) async fn url(url: &str) -> Standing {
-    // A lab's pages have certificates of the lab; proxies of the machine do not know it.
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .danger_accept_invalid_certs(true)
-        .no_proxy()
-        .timeout(PATIENCE)
-        .build();
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return Standing::Failed(error.to_string()),
-    };
-    match client.get(url).send().await {
-        Ok(answer) => of_status(answer.status().as_u16()),
-        Err(error) if error.is_builder() => Standing::Failed(crate::lab::kube::fault::chain(&error)),
-        Err(error) => Standing::Waiting(crate::lab::kube::fault::chain(&error)),
+    let request = Request { method: "GET", url, headers: &[], follow: false, timeout: PATIENCE };
+    match http::fetch(&request).await {
+        Ok(answer) => of_status(answer.status),
+        Err(error) => Standing::Waiting(error.to_string()),
     }
 }
 
