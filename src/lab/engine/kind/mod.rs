@@ -10,6 +10,7 @@ mod explain;
 mod files;
 mod judge;
 mod nodes;
+mod restart;
 mod tracing;
 
 use std::path::PathBuf;
