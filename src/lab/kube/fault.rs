@@ -141,17 +141,16 @@ mod tests {
         assert_eq!(describe(&status(500, webhook)), format!("{webhook} (HTTP 500)"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn patience_has_an_end() {
         let start = Instant::now();
-        let deadline = start + Duration::from_secs(60);
+        let deadline = start + Duration::from_secs(1);
         let failed: Result<(), _> = patiently(deadline, || async { Err(status(503, "")) }).await;
         assert!(failed.is_err());
-        assert!((50..=60).contains(&start.elapsed().as_secs()));
+        assert!((500..1500).contains(&start.elapsed().as_millis()));
         let start = Instant::now();
-        let refused: Result<(), _> =
-            patiently(start + Duration::from_secs(60), || async { Err(status(422, "")) }).await;
+        let refused: Result<(), _> = patiently(start + Duration::from_secs(9), || async { Err(status(422, "")) }).await;
         assert!(refused.is_err());
-        assert_eq!(start.elapsed().as_secs(), 0);
+        assert!(start.elapsed() < Duration::from_millis(500));
     }
 }
