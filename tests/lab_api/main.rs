@@ -49,7 +49,7 @@ fn session(dir: &Path, checks: &str) -> (Session, Digest, Digest) {
     };
     let lock = Lock { name: "lab".into(), images: vec![image], ..Lock::default() };
     let profile = format!(
-        "name = 'lab'\n[[image]]\nref = 'app:1'\n[[cluster]]\nname = 'main'\nengine = 'kind'\n\
+        "schema = 1\nname = 'lab'\n[[image]]\nref = 'app:1'\n[[cluster]]\nname = 'main'\nengine = 'kind'\n\
          [[manifest]]\nname = 'jaeger'\nurl = 'https://example.com/jaeger.yaml'\n\
          [[deploy]]\nname = 'jaeger'\nmanifest = 'jaeger'\nnamespace = 'obs'\n{checks}"
     );

@@ -9,9 +9,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::lab::kube::MANAGER;
 use super::order::{Wave, tidy};
 use crate::lab::error::LabError;
+use crate::lab::kube::MANAGER;
 use crate::lab::kube::fault;
 use crate::lab::kube::kinds::{Kind, Kinds};
 use crate::lab::kube::ready::Brought;
@@ -85,8 +85,7 @@ pub(super) async fn namespace(client: &Client, name: &str, deadline: Instant) ->
 async fn one(target: &Target<'_>, mut object: Object) -> Result<Brought, LabError> {
     tidy(&mut object.value);
     let line = object.line;
-    let (version, kind, name) =
-        (object.api_version().to_owned(), object.kind().to_owned(), object.name().to_owned());
+    let (version, kind, name) = (object.api_version().to_owned(), object.kind().to_owned(), object.name().to_owned());
     let what = || format!("{kind} `{name}` (line {line} of the manifest)");
     if name.is_empty() {
         return Err(LabError::failed(what(), "it has no `metadata.name`")
@@ -193,7 +192,8 @@ mod tests {
             status.code = 500;
             explain("X".to_owned(), Some("ns"), &kube::Error::Api(Box::new(status))).advice().map(str::to_owned)
         };
-        let webhook = "Internal error occurred: failed calling webhook \"v.x.io\": failed to call webhook: no endpoints";
+        let webhook =
+            "Internal error occurred: failed calling webhook \"v.x.io\": failed to call webhook: no endpoints";
         assert!(hint(webhook).unwrap().contains("`v.x.io`"));
         assert!(hint("spec.template: field is immutable").unwrap().contains("delete"));
         assert!(hint("etcdserver: request is too large").unwrap().contains("1.5 MiB"));

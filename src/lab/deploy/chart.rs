@@ -96,7 +96,8 @@ async fn helm(place: &Place<'_>, folder: &Path, arguments: Vec<String>) -> Resul
     let session = place.context.session;
     let program = tools::tool(session, "helm")?;
     let kubeconfig = session.state.kubeconfig(&place.api.cluster);
-    let mut program = Program::new(&session.machine, &program).args(arguments).args(["--kubeconfig", &text(&kubeconfig)]);
+    let mut program =
+        Program::new(&session.machine, &program).args(arguments).args(["--kubeconfig", &text(&kubeconfig)]);
     for (variable, name) in [
         ("HELM_CACHE_HOME", "cache"),
         ("HELM_CONFIG_HOME", "config"),
@@ -109,7 +110,10 @@ async fn helm(place: &Place<'_>, folder: &Path, arguments: Vec<String>) -> Resul
         program = program.args(["--kube-context", &context]);
     }
     let run = tokio::time::timeout_at(place.deadline, program.run()).await;
-    let late = |_| LabError::failed(program.line(), "it did not end in time").hint("`timeout` of the deploy says how long it may take");
+    let late = |_| {
+        LabError::failed(program.line(), "it did not end in time")
+            .hint("`timeout` of the deploy says how long it may take")
+    };
     Ok(run.map_err(late)??.stdout)
 }
 
@@ -122,13 +126,16 @@ pub(super) fn context(place: &Place<'_>) -> Option<String> {
 /// Rolls a release back that helm believes to be in the middle of something: the one who was is gone, for `up` holds the lock.
 async fn unlock(place: &Place<'_>, folder: &Path) {
     let release = place.deploy.name.as_str();
-    let status = helm(place, folder, words(&["status", release, "--namespace", place.namespace, "--output", "json"])).await;
+    let status =
+        helm(place, folder, words(&["status", release, "--namespace", place.namespace, "--output", "json"])).await;
     let parsed = status.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     let state = parsed.as_ref().and_then(|v| v.pointer("/info/status")).and_then(|s| s.as_str()).unwrap_or_default();
     let first = parsed.as_ref().and_then(|v| v.get("version")).and_then(|v| v.as_i64()) == Some(1);
     let undo = match state {
         "pending-install" => words(&["uninstall", release, "--namespace", place.namespace]),
-        "pending-upgrade" | "pending-rollback" if first => words(&["uninstall", release, "--namespace", place.namespace]),
+        "pending-upgrade" | "pending-rollback" if first => {
+            words(&["uninstall", release, "--namespace", place.namespace])
+        }
         "pending-upgrade" | "pending-rollback" => words(&["rollback", release, "--namespace", place.namespace]),
         _ => return,
     };

@@ -139,7 +139,8 @@ pub fn failure(reports: Vec<DeployReport>) -> Option<LabError> {
     let hint = failed.iter().find_map(|e| e.advice().map(str::to_owned));
     let lines = failed.iter().map(|e| e.to_string().replace('\n', "\n  "));
     let lines: String = lines.chain(skipped.clone()).map(|line| format!("\n  {line}")).collect();
-    let error = LabError::failed(format!("{} of {all} deploys", failed.len() + skipped.len()), format!("not ready{lines}"));
+    let error =
+        LabError::failed(format!("{} of {all} deploys", failed.len() + skipped.len()), format!("not ready{lines}"));
     let hint = hint.unwrap_or_else(|| "mend it, then `labimg up` goes on where it stopped".to_owned());
     Some(error.hint(hint))
 }

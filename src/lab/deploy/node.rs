@@ -226,7 +226,8 @@ pub(super) fn blob_text(place: &Place<'_>, name: &str, digest: &Digest) -> Resul
 fn readies(deploy: &Deploy) -> Result<Vec<(&str, std::ops::Range<usize>, Ready)>, LabError> {
     let what = || format!("deploy {}", *deploy.name);
     let read = |text: &crate::model::source_map::Loc<String>| text.parse::<Ready>();
-    let one = |text| read(text).map(|ready| (text.as_str(), text.span(), ready)).map_err(|e| LabError::failed(what(), e));
+    let one =
+        |text| read(text).map(|ready| (text.as_str(), text.span(), ready)).map_err(|e| LabError::failed(what(), e));
     deploy.ready.iter().map(one).collect()
 }
 
@@ -284,7 +285,10 @@ fn at(place: &Place<'_>, error: LabError, text: &str, span: &std::ops::Range<usi
     let line = before.map(|b| format!("{PROFILE_PATH} line {}, ", b.matches('\n').count() + 1)).unwrap_or_default();
     let at = Some(format!("{line}deploy `{}`, ready = \"{text}\"", *place.deploy.name));
     let name = &place.deploy.name;
-    let advice = format!("`labimg kubectl get events -A` shows more; then `labimg up` goes on, or `labimg up --only {}`", **name);
+    let advice = format!(
+        "`labimg kubectl get events -A` shows more; then `labimg up` goes on, or `labimg up --only {}`",
+        **name
+    );
     LabError::NotReady { what, waited, at, reasons, hint: hint.or(Some(advice)) }
 }
 

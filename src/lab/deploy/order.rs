@@ -34,8 +34,13 @@ impl Wave {
             ("", _) => Self::Settings,
             ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _) => Self::Hooks,
             (
-                "rbac.authorization.k8s.io" | "storage.k8s.io" | "scheduling.k8s.io" | "policy" | "networking.k8s.io"
-                | "node.k8s.io" | "flowcontrol.apiserver.k8s.io",
+                "rbac.authorization.k8s.io"
+                | "storage.k8s.io"
+                | "scheduling.k8s.io"
+                | "policy"
+                | "networking.k8s.io"
+                | "node.k8s.io"
+                | "flowcontrol.apiserver.k8s.io",
                 _,
             ) => Self::Settings,
             ("autoscaling", _) => Self::Workloads,

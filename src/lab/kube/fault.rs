@@ -149,7 +149,8 @@ mod tests {
         assert!(failed.is_err());
         assert!((50..=60).contains(&start.elapsed().as_secs()));
         let start = Instant::now();
-        let refused: Result<(), _> = patiently(start + Duration::from_secs(60), || async { Err(status(422, "")) }).await;
+        let refused: Result<(), _> =
+            patiently(start + Duration::from_secs(60), || async { Err(status(422, "")) }).await;
         assert!(refused.is_err());
         assert_eq!(start.elapsed().as_secs(), 0);
     }

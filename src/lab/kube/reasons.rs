@@ -187,7 +187,12 @@ fn image_of(pod: &Pod, status: &ContainerStatus) -> String {
 fn is_pull(reason: &str) -> bool {
     matches!(
         reason,
-        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" | "RegistryUnavailable"
+        "ImagePullBackOff"
+            | "ErrImagePull"
+            | "ErrImageNeverPull"
+            | "InvalidImageName"
+            | "ImageInspectError"
+            | "RegistryUnavailable"
     )
 }
 
@@ -197,7 +202,13 @@ async fn log(scope: &Scope<'_>, pod: &Pod, container: &str, previous: bool) -> V
     let api: kube::Api<Pod> = kube::Api::namespaced(scope.api.client.clone(), namespace);
     let lines = Some(LOG_LINES as i64);
     let container_name = Some(container.to_owned());
-    let params = LogParams { container: container_name, tail_lines: lines, previous, limit_bytes: Some(64 << 10), ..LogParams::default() };
+    let params = LogParams {
+        container: container_name,
+        tail_lines: lines,
+        previous,
+        limit_bytes: Some(64 << 10),
+        ..LogParams::default()
+    };
     let text = match api.logs(name(pod), &params).await {
         Ok(text) => text,
         Err(_) => return Vec::new(),
@@ -215,7 +226,8 @@ async fn of_claims(scope: &Scope<'_>, pods: &[Pod], lines: &mut Vec<String>) -> 
         let api: kube::Api<Claim> = kube::Api::namespaced(scope.api.client.clone(), namespace);
         let volumes = pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).into_iter().flatten();
         for claim in volumes.filter_map(|v| v.persistent_volume_claim.as_ref()) {
-            let phase = api.get_opt(&claim.claim_name).await?.map(|c| c.status.and_then(|s| s.phase).unwrap_or_default());
+            let phase =
+                api.get_opt(&claim.claim_name).await?.map(|c| c.status.and_then(|s| s.phase).unwrap_or_default());
             match phase.as_deref() {
                 Some("Bound") => {}
                 Some(phase) => lines.push(format!("volume claim {}: {phase}", claim.claim_name)),
@@ -243,7 +255,14 @@ async fn of_events(
             pods.iter().any(|pod| name(pod) == about)
                 || owners.iter().any(|(ns, owner)| ns == namespace && of_owner(about, owner))
         });
-        events.sort_by(|a, b| b.metadata.resource_version.as_ref().map(|v| v.len()).cmp(&a.metadata.resource_version.as_ref().map(|v| v.len())).then_with(|| b.metadata.resource_version.cmp(&a.metadata.resource_version)));
+        events.sort_by(|a, b| {
+            b.metadata
+                .resource_version
+                .as_ref()
+                .map(|v| v.len())
+                .cmp(&a.metadata.resource_version.as_ref().map(|v| v.len()))
+                .then_with(|| b.metadata.resource_version.cmp(&a.metadata.resource_version))
+        });
         lines.extend(events.iter().take(6).map(line_of));
     }
     Ok(())

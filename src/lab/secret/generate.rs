@@ -157,8 +157,27 @@ mod tests {
             assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
             String::from_utf8(run.stdout).unwrap()
         };
-        openssl(&["verify", "-x509_strict", "-attime", &now.to_string(), "-CAfile", "ca", "-verify_ip", "10.0.0.1", "crt"]);
-        openssl(&["verify", "-attime", &(now + 3600 * DAY).to_string(), "-CAfile", "ca", "-verify_hostname", "x.lab", "crt"]);
+        openssl(&[
+            "verify",
+            "-x509_strict",
+            "-attime",
+            &now.to_string(),
+            "-CAfile",
+            "ca",
+            "-verify_ip",
+            "10.0.0.1",
+            "crt",
+        ]);
+        openssl(&[
+            "verify",
+            "-attime",
+            &(now + 3600 * DAY).to_string(),
+            "-CAfile",
+            "ca",
+            "-verify_hostname",
+            "x.lab",
+            "crt",
+        ]);
         let text = openssl(&["x509", "-in", "crt", "-noout", "-text"]);
         assert!(text.contains("prime256v1") && text.contains("CN = web"), "{text}");
         assert!(text.contains("Not Before: Jan 14 00:00:00 2027"), "{text}");

@@ -103,8 +103,11 @@ fn target(hook: &Value) -> Option<(String, String)> {
             continue;
         }
         let plain = |list: Vec<String>| list.into_iter().find(|t| !t.contains('/') && t != "*");
-        let (group, version, plural) =
-            (texts(rule, "apiGroups").into_iter().find(|g| g != "*"), plain(texts(rule, "apiVersions")), plain(texts(rule, "resources")));
+        let (group, version, plural) = (
+            texts(rule, "apiGroups").into_iter().find(|g| g != "*"),
+            plain(texts(rule, "apiVersions")),
+            plain(texts(rule, "resources")),
+        );
         if let (Some(group), Some(version), Some(plural)) = (group, version, plural) {
             let version = if group.is_empty() { version } else { format!("{group}/{version}") };
             return Some((version, plural));
@@ -124,8 +127,14 @@ mod tests {
             {"operations": ["CREATE", "UPDATE"], "apiGroups": ["b.io"], "apiVersions": ["*", "v1"], "resources": ["bs/status", "bs"]},
         ]});
         assert_eq!(target(&hook), Some(("b.io/v1".into(), "bs".into())));
-        let core = json!({"rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]});
+        let core =
+            json!({"rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]});
         assert_eq!(target(&core), Some(("v1".into(), "pods".into())));
-        assert_eq!(target(&json!({"rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]})), None);
+        assert_eq!(
+            target(
+                &json!({"rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]})
+            ),
+            None
+        );
     }
 }

@@ -65,7 +65,9 @@ fn deployment(name: &str, data: &Value) -> Standing {
     let total = number(data, "/status/replicas").unwrap_or(0);
     let counted = [("updatedReplicas", "updated", want), ("availableReplicas", "available", want)];
     match counts(name, data, want, &counted) {
-        Standing::Ready if total > want => Standing::Waiting(format!("{name}: {} old pods are still there", total - want)),
+        Standing::Ready if total > want => {
+            Standing::Waiting(format!("{name}: {} old pods are still there", total - want))
+        }
         other => other,
     }
 }
@@ -147,16 +149,23 @@ mod tests {
         let unseen = json!({"status": {"observedGeneration": 1, "availableReplicas": 1, "updatedReplicas": 1}});
         assert_eq!(look(Deployment, unseen), waiting("its controller has not seen it yet"));
         let status = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        let some = status(r#"{"spec":{"replicas":3},"status":{"observedGeneration":2,"replicas":3,"updatedReplicas":3,"availableReplicas":2}}"#);
+        let some = status(
+            r#"{"spec":{"replicas":3},"status":{"observedGeneration":2,"replicas":3,"updatedReplicas":3,"availableReplicas":2}}"#,
+        );
         assert_eq!(look(Deployment, some), waiting("2 of 3 available"));
-        let old = status(r#"{"status":{"observedGeneration":2,"replicas":2,"updatedReplicas":1,"availableReplicas":2}}"#);
+        let old =
+            status(r#"{"status":{"observedGeneration":2,"replicas":2,"updatedReplicas":1,"availableReplicas":2}}"#);
         assert_eq!(look(Deployment, old), waiting("1 old pods are still there"));
         let none = status(r#"{"spec":{"replicas":0},"status":{"observedGeneration":2}}"#);
         assert_eq!(look(Deployment, none.clone()), Standing::Ready);
         assert_eq!(look(StatefulSet, none), Standing::Ready);
-        let set = status(r#"{"spec":{"replicas":2},"status":{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":1}}"#);
+        let set = status(
+            r#"{"spec":{"replicas":2},"status":{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":1}}"#,
+        );
         assert_eq!(look(StatefulSet, set), waiting("1 of 2 updated"));
-        let agents = status(r#"{"status":{"observedGeneration":2,"desiredNumberScheduled":6,"updatedNumberScheduled":6,"numberAvailable":5}}"#);
+        let agents = status(
+            r#"{"status":{"observedGeneration":2,"desiredNumberScheduled":6,"updatedNumberScheduled":6,"numberAvailable":5}}"#,
+        );
         assert_eq!(look(DaemonSet, agents), waiting("5 of 6 available"));
     }
 
