@@ -101,7 +101,7 @@ fn what_is_wrong_has_a_line() {
     assert_eq!(refused("apiVersion: v1\nkind: A\n---\njust words\n").line, 4);
     assert_eq!(refused("apiVersion: v1\nkind: A\n---\n- 1\n").line, 4);
     let kindless = refused("---\nreplicas: 1\n");
-    assert_eq!((kindless.line, kindless.what.contains("apiVersion")), (2, true));
+    assert_eq!((kindless.line, kindless.what.contains("no `kind`")), (2, true));
     refused("<!DOCTYPE html>\n<html><body>404: not found</body></html>\n");
     refused("apiVersion: v1\nkind: {{ .Values.kind }}\n");
     refused("a: *nowhere\n");
