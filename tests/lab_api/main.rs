@@ -167,7 +167,7 @@ async fn a_lab_is_verified_through_its_api() {
     );
 }
 
-/// A Jaeger that has what it is told, and the traces of all requests that `echo` got when `answers`.
+/// A Jaeger without traces, and a collector that can not pass on.
 #[tokio::test]
 async fn a_missing_trace_says_where_the_chain_broke() {
     let dir = tempfile::tempdir().unwrap();
