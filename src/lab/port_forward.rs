@@ -253,7 +253,14 @@ async fn lead(client: &mut TcpStream, end: End, kept: &mut Vec<u8>) -> Led {
                         Some(_) => None,
                         None => tokio::time::timeout(LATE, &mut error).await.ok().flatten(),
                     };
-                    return why.filter(|why| why.contains("connect")).map_or(Led::Done, Led::NotTaken);
+                    return match why {
+                        Some(why) if why.contains("connect") => Led::NotTaken(why),
+                        // A pod that ends at once may take its reason with it; what only reads may be asked twice.
+                        None if said.as_deref().is_none_or(str::is_empty) && only_reads(kept) => {
+                            Led::NotTaken("the pod's end closed".to_owned())
+                        }
+                        _ => Led::Done,
+                    };
                 }
             },
             read = client.read(&mut from_client) => match read {
@@ -276,6 +283,11 @@ async fn lead(client: &mut TcpStream, end: End, kept: &mut Vec<u8>) -> Led {
             },
         }
     }
+}
+
+/// Whether what a client has sent is an HTTP request that changes nothing (RFC 9110 section 9.2.1).
+fn only_reads(sent: &[u8]) -> bool {
+    ["GET ", "HEAD ", "OPTIONS "].iter().any(|method| sent.starts_with(method.as_bytes()))
 }
 
 /// Both ways, until the pod's end is over, or the client's is and the pod's has been silent for a while. The pod's end is not

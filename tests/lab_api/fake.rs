@@ -167,7 +167,10 @@ where
     let Ok(stream) = stream else {
         let text = format!("\u{1}failed to connect to localhost:{port} inside namespace: connection refused");
         frame(&mut write, 2, text.as_bytes()).await?;
-        return frame(&mut write, 8, &[]).await;
+        frame(&mut write, 8, &[]).await?;
+        // Closing with bytes unread would reset the connection, and take the reason with it.
+        while next_frame(&mut read).await?.is_some() {}
+        return Ok(());
     };
     let (mut from_pod, mut to_pod) = stream.into_split();
     let up = async {

@@ -79,7 +79,7 @@ pub async fn look(known: &Known, api: &Api, cluster: &Cluster) -> Look {
     }
     let pushed = match &cluster.registry {
         Some(registry) if !strange.is_empty() => {
-            let names = [format!("localhost:{}", *registry.port), format!("127.0.0.1:{}", *registry.port)];
+            let names = [crate::lab::registry::host(registry), format!("127.0.0.1:{}", *registry.port)];
             let names: Vec<String> = names.into_iter().chain([format!("{}:5000", *registry.name)]).collect();
             pushed::find(&format!("http://127.0.0.1:{}", *registry.port), &names, &strange).await
         }
