@@ -3,10 +3,12 @@
 mod args;
 mod args_lab;
 mod commands;
+mod commands_lab;
 mod error;
 mod print;
 mod progress;
 mod render;
+mod render_lab;
 mod settings;
 
 use std::ffi::OsString;
@@ -37,7 +39,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = caught(|| {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-        runtime.map_err(OpsError::Io)?.block_on(run(cli))
+        let runtime = runtime.map_err(OpsError::Io)?;
+        let outcome = runtime.block_on(run(cli));
+        // A blocking read under way must not hold the program.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        outcome
     });
     outcome.unwrap_or_else(|e| error::report(&e, json)).into()
 }
@@ -71,14 +77,32 @@ fn choose_colour(when: Color) {
 /// The verb, or Ctrl-C: whatever was written so far is whole or resumable, so leaving at once is safe.
 async fn run(cli: Cli) -> Outcome {
     let env = Env::read();
-    let app = App::new(&cli.global, env, profile_of(&cli.verb))?;
-    // A server ends what is under way first.
-    if !matches!(cli.verb, Verb::Serve(_)) {
-        tokio::spawn(leave_on_signal(app.progress.clone()));
-    }
-    let outcome = commands::run(&app, cli.verb).await;
+    let app = App::new(&cli.global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
+    let outcome = match &cli.verb {
+        // A server ends what is under way first.
+        Verb::Serve(_) => commands::run(&app, cli.verb).await,
+        // Programs run for a lab end with their future, so that none goes on alone.
+        Verb::Up(_) | Verb::Verify(_) | Verb::Down(_) | Verb::PortForward(_) | Verb::Logs(_) => tokio::select! {
+            outcome = commands::run(&app, cli.verb) => outcome,
+            status = asked_to_leave() => Ok(status),
+        },
+        _ => {
+            tokio::spawn(leave_on_signal(app.progress.clone()));
+            commands::run(&app, cli.verb).await
+        }
+    };
     app.progress.clear();
     outcome
+}
+
+/// Ready when Ctrl-C or a request to end comes.
+async fn asked_to_leave() -> Status {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Status::Interrupted,
+        _ = terminate.recv() => Status::Program(143),
+    }
 }
 
 async fn leave_on_signal(progress: Arc<Progress>) {
@@ -125,6 +149,11 @@ fn profile_of(verb: &Verb) -> Option<&Path> {
     }
 }
 
+/// Whether the verb is lost without a store.
+fn needs_store(verb: &Verb) -> bool {
+    !matches!(verb, Verb::Serve(a) if a.store_lab.is_empty())
+}
+
 /// The file system in memory, where it has room for what building writes (2 GiB).
 fn other_scratch() -> Option<PathBuf> {
     let shm = Path::new("/dev/shm");
@@ -143,8 +172,8 @@ struct App {
 }
 
 impl App {
-    fn new(global: &Global, env: Env, profile: Option<&Path>) -> Result<Self, CliError> {
-        let settings = settings::resolve(global, &env, profile)?;
+    fn new(global: &Global, env: Env, profile: Option<&Path>, stores: bool) -> Result<Self, CliError> {
+        let settings = settings::resolve(global, &env, profile, stores)?;
         let progress = Arc::new(Progress::new(global.quiet));
         let net = Net::new(settings.net.clone(), progress.clone());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());

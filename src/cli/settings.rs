@@ -180,7 +180,7 @@ impl Env {
 ///
 /// # Errors
 /// A settings file that can not be read, values that make no sense, no home for the store.
-pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>) -> Result<Settings, OpsError> {
+pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>, stores: bool) -> Result<Settings, OpsError> {
     let beside = profile.map_or_else(|| PathBuf::from("."), |p| crate::base::atomic::parent(p).to_owned());
     let user = env.home("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("labimg/settings.toml"));
     let mut files = Vec::new();
@@ -196,7 +196,11 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>) -> Result<Set
     let cores = global.cores.or(number(env, "LABIMG_CORES")?).or(layers.iter().find_map(|l| l.cores));
     let memory = global.memory.or(number(env, "LABIMG_MEMORY")?).or(layers.iter().find_map(|l| l.memory));
     Ok(Settings {
-        store: store(global, env, &layers)?,
+        // In a container there may be no place for one.
+        store: match store(global, env, &layers) {
+            Err(_) if !stores => PathBuf::new(),
+            place => place?,
+        },
         net,
         jobs,
         cores: cores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from),

@@ -166,7 +166,8 @@ mod tests {
         let closed = ask("http://127.0.0.1:1/", true).await.unwrap_err().to_string();
         assert!(closed.contains("refused"), "{closed}");
         let url = format!("http://{at}/slow");
-        let slow = Request { method: "GET", url: &url, headers: &[], follow: true, timeout: Duration::from_millis(100) };
+        let slow =
+            Request { method: "GET", url: &url, headers: &[], follow: true, timeout: Duration::from_millis(100) };
         assert!(fetch(&slow).await.unwrap_err().to_string().contains("timed out"));
     }
 }

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::LabError;
-use super::kube::pods::{self, Target};
 use super::kube::Api;
+use super::kube::pods::{self, Target};
 
 /// Longest line kept in one piece, in bytes.
 pub const LINE_LIMIT: usize = 64 << 10;
@@ -222,9 +222,7 @@ mod tests {
 
     #[test]
     fn containers_that_never_started_have_no_log() {
-        let status = |name: &str, id: &str| {
-            json!({ "name": name, "containerID": id, "image": "", "imageID": "", "ready": true, "restartCount": 2 })
-        };
+        let status = |name: &str, id: &str| json!({ "name": name, "containerID": id, "image": "", "imageID": "", "ready": true, "restartCount": 2 });
         let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "web" }, "status": {
             "initContainerStatuses": [status("init", "containerd://1")],
             "containerStatuses": [status("web", "containerd://2"), status("late", "")] } }))

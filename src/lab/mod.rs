@@ -12,7 +12,9 @@
 //! **Guarantees.** Nothing comes from outside the bundle. Everything a lab leaves on a machine stands in its state folder or
 //! carries its label, and `down` takes it away. Secrets stand in the state folder only, and in the cluster.
 
+pub mod deploy;
 pub mod docker;
+pub mod down;
 pub mod engine;
 pub mod env;
 pub mod error;
@@ -26,9 +28,12 @@ pub mod port_forward;
 pub mod preflight;
 pub mod registry;
 pub mod run;
+pub mod secret;
 pub mod session;
 pub mod state;
+pub mod status;
 pub mod tools;
+pub mod up;
 pub mod verify;
 
 pub use error::{LabError, LabKind};

@@ -20,8 +20,20 @@ const LINE: u64 = 4096;
 const OUTPUT: u64 = 64 << 20;
 /// Variables that programs get from the caller's environment; all others stay behind.
 const PASSED: [&str; 15] = [
-    "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "LC_ALL", "SSH_AUTH_SOCK", "DOCKER_HOST", "DOCKER_CONTEXT",
-    "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION", "XDG_RUNTIME_DIR",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "SSH_AUTH_SOCK",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_API_VERSION",
+    "XDG_RUNTIME_DIR",
     "XDG_CONFIG_HOME",
 ];
 
@@ -232,7 +244,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_wrote_last_is_in_the_error() {
-        let error = shell("for i in $(seq 100); do echo line $i >&2; done; exit 3").run().await.unwrap_err().to_string();
+        let error =
+            shell("for i in $(seq 100); do echo line $i >&2; done; exit 3").run().await.unwrap_err().to_string();
         assert!(error.contains("exit code 3") && error.contains("line 100") && !error.contains("line 60\n"), "{error}");
         let error = shell("echo out; exit 1").run().await.unwrap_err().to_string();
         assert!(error.contains("out"), "{error}");

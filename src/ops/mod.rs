@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod graph;
 mod image_defs;
 pub mod inspect;
+pub mod lab;
 pub mod lock;
 pub mod ls;
 mod make;

@@ -15,6 +15,7 @@ mod made_golden;
 mod made_image;
 mod made_refused;
 mod made_store;
+mod preload;
 mod process;
 mod properties;
 mod schema;

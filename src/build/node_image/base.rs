@@ -25,6 +25,8 @@ const OPAQUE: &str = ".wh..wh..opq";
 const MAX_METADATA: u64 = 64 << 20;
 /// Most bytes of a layer, unpacked.
 const MAX_LAYER: u64 = 64 << 30;
+/// Most entries of a layer that matter: a node image has some hundred.
+const MAX_NODES: usize = 200_000;
 /// Most bytes of headers (long names, pax records) before one member's data.
 const MAX_HEADERS: u64 = 1 << 20;
 
@@ -101,9 +103,13 @@ impl State {
         }
     }
 
-    /// Removes everything below a path.
+    /// Removes everything below a path; the empty one is the root.
     fn clear(&mut self, path: &str) {
-        self.nodes.retain(|at, _| !below(at, path));
+        let start = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let all = self.nodes.range(start.clone()..).map(|(at, _)| at).take_while(|at| at.starts_with(&start));
+        for at in all.cloned().collect::<Vec<_>>() {
+            self.nodes.remove(&at);
+        }
     }
 
     fn finish(self) -> Result<Base, BuildError> {
@@ -131,7 +137,7 @@ impl State {
 
 /// Whether `path` is truly below `dir`.
 fn below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/') || dir.is_empty())
+    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether `path` is a directory that ours need.
@@ -158,6 +164,11 @@ fn changes(digest: &Digest, store: &Store) -> Result<Changes, BuildError> {
         // What is not read now is skipped before the next header.
         step.set(entry.size().saturating_add(MAX_HEADERS));
         take(&mut entry, &mut changes).map_err(damaged)?;
+        if changes.nodes.len() + changes.removed.len() + changes.opaque.len() > MAX_NODES {
+            return Err(damaged(io::Error::other(format!(
+                "it has more than {MAX_NODES} entries in containerd's store"
+            ))));
+        }
     }
     Ok(changes)
 }

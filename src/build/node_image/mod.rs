@@ -34,7 +34,7 @@ use super::step::{Action, Input};
 use crate::model::image::ImageRef;
 use crate::model::lock::LockedImage;
 use crate::model::platform::Platform;
-use crate::model::profile::{Cluster, MadeImage, Profile};
+use crate::model::profile::{Cluster, Engine, MadeImage, Profile};
 
 /// The repository of the load balancers that kind starts beside nodes, never on them; envoy may be a lab's own, too.
 const BALANCER: &str = "docker.io/kindest/haproxy";
@@ -49,10 +49,15 @@ pub fn node_images(profile: &Profile) -> Vec<(ImageRef, MadeImage)> {
 /// The steps that make them.
 ///
 /// # Errors
-/// A cluster without a node image, or one that the lock does not have for a platform.
+/// A cluster of another engine or without a node image, or one that the lock does not have for a platform.
 pub fn actions(request: &Request<'_>) -> Result<Vec<Box<dyn Action>>, BuildError> {
     let mut actions: Vec<Box<dyn Action>> = Vec::new();
-    for cluster in &request.profile.cluster {
+    for cluster in request.profile.cluster.iter().filter(|c| c.preload) {
+        if *cluster.engine != Engine::Kind {
+            let message =
+                format!("cluster `{}` has `preload`, which only nodes of engine `kind` can have", *cluster.name);
+            return Err(BuildError::user(message, "leave `preload` out"));
+        }
         let Some(reference) = request.profile.preloaded_node_image(cluster) else { continue };
         for platform in cluster.node_platforms() {
             let base = base_of(request, cluster)?;

@@ -232,10 +232,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-        let machine = Machine {
-            env: env(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]),
-            ..Machine::default()
-        };
+        let machine =
+            Machine { env: env(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]), ..Machine::default() };
         let Err(error) = Docker::connect(&machine).await else { panic!() };
         assert!(error.to_string().contains("does not answer"), "{error}");
     }

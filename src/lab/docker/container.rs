@@ -156,8 +156,11 @@ impl Docker {
     /// # Errors
     /// An engine that does not answer.
     pub async fn containers(&self, label: &str, value: Option<&str>) -> Result<Vec<Found>, LabError> {
-        let options =
-            ListContainersOptions { all: true, filters: Some(filter(label, value)), ..ListContainersOptions::default() };
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(filter(label, value)),
+            ..ListContainersOptions::default()
+        };
         let found = self.api.list_containers(Some(options)).await.map_err(|e| self.failed("list containers", &e))?;
         let mut found: Vec<Found> = found.into_iter().map(of_summary).collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -169,8 +172,7 @@ impl Docker {
     /// # Errors
     /// No such container, or an engine that does not answer.
     pub async fn tail(&self, name: &str, lines: usize) -> Result<Vec<String>, LabError> {
-        let options =
-            LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..LogsOptions::default() };
+        let options = LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..LogsOptions::default() };
         let mut parts = Box::pin(self.api.logs(name, Some(options)));
         let mut bytes = Vec::new();
         while let Some(part) = parts.next().await {
@@ -216,9 +218,8 @@ impl Spec {
     fn body(&self, digest: &str) -> ContainerCreateBody {
         let mut labels = labels(&self.lab, &self.role);
         labels.insert(SPEC.to_owned(), digest.to_owned());
-        let bound = |host: &u16| {
-            vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host.to_string()) }]
-        };
+        let bound =
+            |host: &u16| vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host.to_string()) }];
         let files = self.files.iter().map(|(from, to)| Mount {
             typ: Some(MountType::BIND),
             source: Some(from.to_string_lossy().into_owned()),
@@ -301,10 +302,8 @@ fn of_inspect(name: &str, found: ContainerInspectResponse) -> Found {
 fn of_summary(found: ContainerSummary) -> Found {
     let name = found.names.unwrap_or_default().into_iter().next().unwrap_or_default();
     let ports = found.ports.unwrap_or_default();
-    let mut ports: Vec<_> = ports
-        .into_iter()
-        .filter_map(|p| Some((p.ip.unwrap_or_default(), p.public_port?, p.private_port)))
-        .collect();
+    let mut ports: Vec<_> =
+        ports.into_iter().filter_map(|p| Some((p.ip.unwrap_or_default(), p.public_port?, p.private_port))).collect();
     ports.sort();
     Found {
         name: name.trim_start_matches('/').to_owned(),

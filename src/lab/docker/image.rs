@@ -82,7 +82,9 @@ impl Docker {
         }
         if let Some(id) = &before {
             let id = id.chars().take(19).collect::<String>();
-            session.reporter.warn(&format!("`{tagged}` in the engine was another image ({id}…): the bundle's replaces it"));
+            session
+                .reporter
+                .warn(&format!("`{tagged}` in the engine was another image ({id}…): the bundle's replaces it"));
         }
         self.load(session, image.reference.clone(), platform).await?;
         if self.image(&tagged).await?.is_none() {

@@ -54,7 +54,8 @@ async fn server(api: &Api) -> Result<(String, u16), LabError> {
     let what = || format!("the DNS of cluster `{}`", api.cluster);
     let all: kube::Api<Pod> = kube::Api::namespaced(api.client.clone(), NAMESPACE);
     let found = all.list(&ListParams::default().labels(LABEL)).await.map_err(|e| LabError::failed(what(), e))?;
-    let names = found.items.iter().filter(|p| pods::is_ready(p)).filter_map(|p| Some((p.metadata.name.clone()?, port_of(p))));
+    let names =
+        found.items.iter().filter(|p| pods::is_ready(p)).filter_map(|p| Some((p.metadata.name.clone()?, port_of(p))));
     names.min().ok_or_else(|| {
         let why = format!("no ready pod with label `{LABEL}` in namespace `{NAMESPACE}`");
         LabError::failed(what(), why).hint("`labimg kubectl get pods -n kube-system` shows them")

@@ -1,9 +1,13 @@
 //! Talking to a cluster's API.
 
 pub mod dns;
+pub mod fault;
+pub mod kinds;
 pub mod pods;
 pub mod proxy;
 pub mod reach;
+pub mod ready;
+pub mod reasons;
 
 use std::path::Path;
 
@@ -11,6 +15,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::error::LabError;
+
+/// The field manager of everything labimg applies.
+pub const MANAGER: &str = "labimg";
 
 /// A cluster's API.
 #[derive(Clone)]

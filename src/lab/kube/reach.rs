@@ -30,7 +30,9 @@ pub async fn get(api: &Api, namespace: &str, pod: &str, port: u16, path: &str) -
     let answer = over(stream, path).await;
     // Why the pod's end was closed is worth more than that it was.
     let why = match (&answer, error) {
-        (Err(_), Some(error)) => tokio::time::timeout(std::time::Duration::from_millis(100), error).await.ok().flatten(),
+        (Err(_), Some(error)) => {
+            tokio::time::timeout(std::time::Duration::from_millis(100), error).await.ok().flatten()
+        }
         _ => None,
     };
     forward.abort();

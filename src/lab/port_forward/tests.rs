@@ -23,11 +23,17 @@ fn a_services_port_leads_to_the_pods_port() {
     .unwrap();
     let found = |port| target_port(&service, port);
     assert_eq!(found("http").as_deref(), Some("web"));
-    assert_eq!([found("80"), found("81"), found("82"), found("83")].map(Option::unwrap_or_default), ["web", "8081", "82", ""]);
+    assert_eq!(
+        [found("80"), found("81"), found("82"), found("83")].map(Option::unwrap_or_default),
+        ["web", "8081", "82", ""]
+    );
     let pod: Pod = serde_json::from_value(json!({ "spec": { "containers": [
         { "name": "c", "ports": [{ "containerPort": 8080, "name": "web" }] } ] } }))
     .unwrap();
-    assert_eq!([container_port(&pod, "web"), container_port(&pod, "9"), container_port(&pod, "x")], [Some(8080), Some(9), None]);
+    assert_eq!(
+        [container_port(&pod, "web"), container_port(&pod, "9"), container_port(&pod, "x")],
+        [Some(8080), Some(9), None]
+    );
 }
 
 /// One try: no pod, a pod that refuses, one that dies, or one that echoes.
@@ -47,7 +53,9 @@ async fn end(how: Try) -> Result<End, String> {
     };
     match how {
         Try::None => Err("no pod is ready".to_owned()),
-        Try::Refuses => Ok(End { stream: ours, error: said(Some("failed to connect to localhost:80: connection refused")) }),
+        Try::Refuses => {
+            Ok(End { stream: ours, error: said(Some("failed to connect to localhost:80: connection refused")) })
+        }
         Try::Dies => Ok(End { stream: ours, error: said(Some("lost the container")) }),
         Try::Echoes => {
             tokio::spawn(async move {

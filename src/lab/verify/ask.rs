@@ -114,7 +114,8 @@ pub fn status_line(answer: &Answer) -> String {
 pub fn glimpse(body: &[u8]) -> String {
     let start = body.get(..body.len().min(SHOWN * 4)).unwrap_or_default();
     let text = String::from_utf8_lossy(start);
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let line = words.join(" ");
     let short: String = line.chars().take(SHOWN).collect();
     if short.len() < line.len() || start.len() < body.len() { format!("{short}…") } else { short }

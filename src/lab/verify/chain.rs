@@ -121,11 +121,7 @@ impl Collector {
     }
 
     fn label(&self) -> String {
-        if self.agent {
-            format!("the agent on node {}", self.node)
-        } else {
-            format!("collector {}", self.pod)
-        }
+        if self.agent { format!("the agent on node {}", self.node) } else { format!("collector {}", self.pod) }
     }
 
     fn line(&self) -> String {

@@ -105,7 +105,10 @@ fn reasons(strange: &[Running], cluster: &Cluster, note: Option<String>) -> Vec<
         by_image.entry((one.image.as_str(), one.id.as_str())).or_default().push(who);
     }
     let line = |((image, id), who): (&(&str, &str), &Vec<String>)| {
-        format!("`{image}` runs as `{id}`, which is of neither bundle nor node image nor pushed here: {}", super::trace::listed(who))
+        format!(
+            "`{image}` runs as `{id}`, which is of neither bundle nor node image nor pushed here: {}",
+            super::trace::listed(who)
+        )
     };
     let mut lines: Vec<String> = by_image.iter().take(NAMED).map(line).collect();
     if by_image.len() > NAMED {
@@ -117,7 +120,9 @@ fn reasons(strange: &[Running], cluster: &Cluster, note: Option<String>) -> Vec<
             Some(registry) => format!(", or push it to localhost:{}", *registry.port),
             None => String::new(),
         };
-        lines.push(format!("add the image to the profile (`[[image]]`), `labimg lock`, `labimg build`, `labimg up`{push}"));
+        lines.push(format!(
+            "add the image to the profile (`[[image]]`), `labimg lock`, `labimg build`, `labimg up`{push}"
+        ));
     }
     lines
 }
@@ -128,9 +133,10 @@ async fn running(api: &Api) -> Result<(Vec<Running>, usize), LabError> {
     let (mut found, mut waiting) = (Vec::new(), 0);
     let mut params = kube::api::ListParams::default().limit(PAGE);
     loop {
-        let page = all.list(&params).await.map_err(|e| {
-            LabError::failed(format!("list the pods of cluster `{}`", api.cluster), pods::worded(&e))
-        })?;
+        let page = all
+            .list(&params)
+            .await
+            .map_err(|e| LabError::failed(format!("list the pods of cluster `{}`", api.cluster), pods::worded(&e)))?;
         for pod in &page.items {
             let (some, none) = of_pod(pod);
             found.extend(some);
@@ -205,9 +211,7 @@ mod tests {
     #[test]
     fn every_container_of_a_pod_counts() {
         let digest = Digest::of(b"x");
-        let status = |name: &str, id: &str| {
-            json!({ "name": name, "image": "?", "imageID": id, "ready": true, "restartCount": 0 })
-        };
+        let status = |name: &str, id: &str| json!({ "name": name, "image": "?", "imageID": id, "ready": true, "restartCount": 0 });
         let pod = json!({
             "metadata": { "name": "p", "namespace": "n" },
             "spec": { "containers": [{ "name": "a", "image": "app:v1" }], "initContainers": [{ "name": "i", "image": "init" }],

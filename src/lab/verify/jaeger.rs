@@ -168,11 +168,8 @@ impl<'a> Jaeger<'a> {
     /// # Errors
     /// No answer, or none that Jaeger gives.
     pub async fn search(&self, search: &Search<'_>) -> Result<Vec<Trace>, String> {
-        let mut path = format!(
-            "{}/api/traces?service={}&limit={LIMIT}&lookback={LOOKBACK}",
-            self.base,
-            escaped(search.service)
-        );
+        let mut path =
+            format!("{}/api/traces?service={}&limit={LIMIT}&lookback={LOOKBACK}", self.base, escaped(search.service));
         if let Some(operation) = search.operation {
             path.push_str(&format!("&operation={}", escaped(operation)));
         }

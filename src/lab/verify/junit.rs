@@ -27,7 +27,13 @@ fn case(out: &mut String, lab: &str, check: &CheckResult) {
     let _ = writeln!(out, "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{:.3}\">", check.seconds);
     if check.outcome == Outcome::Failed {
         let first = check.reasons.first().map(String::as_str).unwrap_or_default();
-        let _ = writeln!(out, "      <failure type=\"{}\" message=\"{}\">{}</failure>", check.kind, escape(first), why(check));
+        let _ = writeln!(
+            out,
+            "      <failure type=\"{}\" message=\"{}\">{}</failure>",
+            check.kind,
+            escape(first),
+            why(check)
+        );
     }
     if !check.detail.is_empty() {
         let _ = writeln!(out, "      <system-out>{}</system-out>", escape(&check.detail));

@@ -52,11 +52,7 @@ pub struct Options {
 ///
 /// # Errors
 /// An `only` that means no check. A check that fails is no error: it stands in the report.
-pub async fn verify(
-    session: &Session,
-    apis: &BTreeMap<String, Api>,
-    options: &Options,
-) -> Result<Report, LabError> {
+pub async fn verify(session: &Session, apis: &BTreeMap<String, Api>, options: &Options) -> Result<Report, LabError> {
     let checks = chosen(&session.profile.check, &options.only)?;
     let places = places(session);
     let mut results = Vec::new();

@@ -153,13 +153,16 @@ fn detail(check: &HttpCheck, answer: &Answer) -> String {
     format!("{}{}", answer.status, fields.collect::<String>())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, headers: vec![("content-type".into(), "application/json".into())], body: body.to_owned().into() }
+        Answer {
+            status,
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: body.to_owned().into(),
+        }
     }
 
     fn check(text: &str) -> HttpCheck {

@@ -151,10 +151,15 @@ mod tests {
     fn collectors_and_jaeger_are_known_by_image_or_label() {
         let pod = |image: &str, label: &str| -> Pod {
             let meta = json!({ "name": "x", "labels": { "app.kubernetes.io/component": label } });
-            serde_json::from_value(json!({ "metadata": meta, "spec": { "containers": [{ "name": "c", "image": image }] } }))
-                .unwrap()
+            serde_json::from_value(
+                json!({ "metadata": meta, "spec": { "containers": [{ "name": "c", "image": image }] } }),
+            )
+            .unwrap()
         };
-        assert!(is_collector(&pod("ghcr.io/a/opentelemetry-collector-releases/opentelemetry-collector-k8s:0.111.0", "")));
+        assert!(is_collector(&pod(
+            "ghcr.io/a/opentelemetry-collector-releases/opentelemetry-collector-k8s:0.111.0",
+            ""
+        )));
         assert!(is_collector(&pod("localhost:5000/otelcol@sha256:00", "")));
         assert!(is_collector(&pod("own", "opentelemetry-collector")));
         assert!(!is_collector(&pod("otel/opentelemetry-operator:1", "")));

@@ -17,7 +17,7 @@ mod scalar;
 mod tests;
 
 pub use images::{ImageUse, images};
-pub use read::{Object, parse};
+pub use read::{Object, parse, value};
 
 /// A text that is no manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -61,6 +61,23 @@ pub fn parse(text: &str) -> Result<Vec<Object>, ManifestError> {
     Ok(objects)
 }
 
+/// Reads YAML of one document that need be no Kubernetes object, such as a chart's values; an empty one is `null`.
+///
+/// # Errors
+/// As [`parse`]; a second document.
+pub fn value(text: &str) -> Result<Value, ManifestError> {
+    if text.len() > MAX_BYTES {
+        let what = format!("{} bytes: at most {MAX_BYTES} are read", text.len());
+        return Err(ManifestError { line: 0, column: 0, what });
+    }
+    let mut documents = documents(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
+    let first = documents.next().map(|d| d.value).unwrap_or_default();
+    match documents.next() {
+        None => Ok(first),
+        Some(more) => Err(ManifestError { line: more.line, column: 1, what: "a second document".to_owned() }),
+    }
+}
+
 /// Adds a document's objects: itself, or what it lists. `like` holds `apiVersion` and `kind` for items that have none.
 fn flatten(document: Document, like: Option<(&Value, &str)>, objects: &mut Vec<Object>) -> Result<(), ManifestError> {
     let Document { value, line, marks } = document;

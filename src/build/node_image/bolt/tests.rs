@@ -20,7 +20,7 @@ fn bucket() -> impl Strategy<Value = Bucket> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_database_reads_as_it_was_written(bucket in bucket()) {
@@ -113,7 +113,7 @@ fn what_containerd_wrote_reads_and_comes_back() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn damage_to_a_real_one_ends_the_reader_well(hits in vec((0..65_536_usize, any::<u8>()), 1..6)) {

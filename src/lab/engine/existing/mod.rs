@@ -65,11 +65,8 @@ impl Engine for Existing {
     ) -> BoxFuture<'a, Result<Option<ClusterState>, LabError>> {
         Box::pin(async move {
             let there = session.state.kubeconfig(&cluster.name).is_file();
-            let state = || ClusterState {
-                name: cluster.name.to_string(),
-                engine: self.name().to_owned(),
-                nodes: Vec::new(),
-            };
+            let state =
+                || ClusterState { name: cluster.name.to_string(), engine: self.name().to_owned(), nodes: Vec::new() };
             Ok(there.then(state))
         })
     }

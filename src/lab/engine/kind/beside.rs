@@ -1,5 +1,7 @@
 //! What must be there before the first node boots: network, node image, load balancer's image, mirror, registry.
 
+use tokio::sync::Mutex;
+
 use crate::lab::docker::{Docker, image};
 use crate::lab::error::LabError;
 use crate::lab::session::Session;
@@ -11,15 +13,17 @@ use crate::model::profile::Cluster;
 use super::config::control_planes;
 use super::tracing::minor;
 
-/// Clusters come up side by side, and share all of this.
-static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Clusters come up side by side, and share what stands beside them.
+static BESIDE: Mutex<()> = Mutex::const_new(());
+/// The same for images: the engine unpacks one at a time anyway.
+static IMAGES: Mutex<()> = Mutex::const_new(());
 
-/// Makes what is missing, starts what is stopped; gives the node image as the engine knows it.
+/// Makes what is missing, starts what is stopped.
 ///
 /// # Errors
 /// An image that the bundle lacks, a port that is taken, an engine that refuses.
 pub(super) async fn ensure(docker: &Docker, session: &Session, cluster: &Cluster) -> Result<(), LabError> {
-    let _one = ONE.lock().await;
+    let _one = BESIDE.lock().await;
     mirror::network(docker, session).await?;
     mirror::ensure(docker, session).await?;
     if let Some(wanted) = &cluster.registry {
@@ -33,12 +37,23 @@ pub(super) async fn ensure(docker: &Docker, session: &Session, cluster: &Cluster
 /// # Errors
 /// As [`ensure`].
 pub(super) async fn images(docker: &Docker, session: &Session, cluster: &Cluster) -> Result<(), LabError> {
-    let _one = ONE.lock().await;
-    session.load_image(docker, &node_image(session, cluster)?).await?;
-    if control_planes(cluster) > 1 {
-        session.load_image(docker, &balancer(session)?).await?;
+    let _one = IMAGES.lock().await;
+    for name in run_images(session, cluster)? {
+        session.load_image(docker, &name).await?;
     }
     Ok(())
+}
+
+/// The images that kind runs itself: the node image, and the load balancer before several control planes.
+///
+/// # Errors
+/// A bundle that lacks one.
+pub fn run_images(session: &Session, cluster: &Cluster) -> Result<Vec<ImageRef>, LabError> {
+    let mut names = vec![node_image(session, cluster)?];
+    if control_planes(cluster) > 1 {
+        names.push(balancer(session)?);
+    }
+    Ok(names)
 }
 
 /// The node image: the one baked at build time, else the profile's, else kind's of that version.
@@ -46,16 +61,17 @@ pub(super) async fn images(docker: &Docker, session: &Session, cluster: &Cluster
 /// # Errors
 /// A bundle that holds none.
 pub(super) fn node_image(session: &Session, cluster: &Cluster) -> Result<ImageRef, LabError> {
-    let text = match (cluster.preload, &cluster.node_image, &cluster.kubernetes) {
-        (true, _, Some(version)) => format!("labimg.lab/node/{}/{}:{}", session.name(), *cluster.name, **version),
-        (_, Some(image), _) => return image::bundled(&session.bundle, image).map(|i| i.reference),
-        (_, None, Some(version)) => format!("docker.io/kindest/node:{}", **version),
-        (_, None, None) => {
-            let why = "the profile names neither `node-image` nor `kubernetes`";
-            return Err(LabError::failed(format!("cluster `{}`: node image", *cluster.name), why));
+    let what = || format!("cluster `{}`: node image", *cluster.name);
+    let said = session.profile.preloaded_node_image(cluster).or_else(|| cluster.node_image.as_deref().cloned());
+    let name = match (said, &cluster.kubernetes) {
+        (Some(name), _) => name,
+        (None, Some(version)) => {
+            format!("docker.io/kindest/node:{}", **version).parse().map_err(|e| LabError::failed(what(), e))?
+        }
+        (None, None) => {
+            return Err(LabError::failed(what(), "the profile names neither `node-image` nor `kubernetes`"));
         }
     };
-    let name = text.parse().map_err(|e| LabError::failed(format!("cluster `{}`: node image", *cluster.name), e))?;
     image::bundled(&session.bundle, &name).map(|i| i.reference)
 }
 

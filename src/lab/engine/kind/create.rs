@@ -17,8 +17,8 @@ use crate::lab::docker::image::tagged;
 use crate::lab::error::LabError;
 use crate::lab::run::{self, Program};
 use crate::lab::session::Session;
-use crate::lab::{kube, registry, tools};
 use crate::lab::state::ClusterFile;
+use crate::lab::{kube, registry, tools};
 use crate::model::profile::Cluster;
 
 /// How long the API of nodes that were started again may take.
@@ -76,19 +76,12 @@ pub(super) async fn remove(docker: &Docker, nodes: &[Found]) -> Result<(), LabEr
     futures_util::future::try_join_all(all).await.map(drop)
 }
 
-async fn make(
-    docker: &Docker,
-    session: &Session,
-    cluster: &Cluster,
-    text: &str,
-    digest: &str,
-) -> Result<(), LabError> {
+async fn make(docker: &Docker, session: &Session, cluster: &Cluster, text: &str, digest: &str) -> Result<(), LabError> {
     let name = cluster.name.as_str();
     let kind = kind_program(docker, session)?;
     let half = ClusterFile { engine: "kind".to_owned(), configuration: digest.to_owned(), ..ClusterFile::default() };
     session.remember(|file| drop(file.clusters.insert(name.to_owned(), half.clone())))?;
-    beside::images(docker, session, cluster).await?;
-    beside::ensure(docker, session, cluster).await?;
+    tokio::try_join!(beside::images(docker, session, cluster), beside::ensure(docker, session, cluster))?;
     let own = format!("nodes/{name}/kind.yaml");
     session.state.write_secret(&own, text.as_bytes())?;
     let kubeconfig = session.state.folder("kubeconfig")?.join(name);

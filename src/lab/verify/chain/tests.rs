@@ -54,7 +54,10 @@ fn the_first_link_that_holds_nothing_is_where_it_broke() {
     let error = Some("dial tcp: lookup jaeger: no such host".to_owned());
     let chain = judge(vec![Collector { received: 120, failed: 120, error, ..agent("n") }], store());
     assert_eq!(chain.broke, Broke::Forwarded);
-    assert!(chain.lines[1].ends_with("received 120 spans, sent 0 on, failed to send 120: dial tcp: lookup jaeger: no such host"));
+    assert!(
+        chain.lines[1]
+            .ends_with("received 120 spans, sent 0 on, failed to send 120: dial tcp: lookup jaeger: no such host")
+    );
 
     let chain = judge(vec![Collector { received: 9, sent: 9, ..agent("n") }], store());
     assert_eq!(chain.broke, Broke::Stored);

@@ -1,0 +1,134 @@
+//! Taking a lab away: everything that carries its label or mounts its state folder, then the folder. Needs no bundle and no
+//! `kind`; works on half-made labs, and a second time.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use futures_util::future::{join_all, try_join_all};
+use serde::Serialize;
+
+use super::docker::container::Found;
+use super::docker::{Docker, LAB};
+use super::engine::kind::{CLUSTER, is_ours};
+use super::error::LabError;
+use super::machine::Machine;
+use super::mirror::NETWORK;
+use super::state::{LabFile, State};
+use crate::base::report::{Reporter, Task};
+
+/// What was taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Down {
+    /// The lab.
+    pub lab: String,
+    /// Clusters.
+    pub clusters: Vec<String>,
+    /// Containers, nodes among them.
+    pub containers: Vec<String>,
+    /// Volumes.
+    pub volumes: Vec<String>,
+    /// Networks.
+    pub networks: Vec<String>,
+    /// Images that labimg had loaded and nothing else uses.
+    pub images: Vec<String>,
+    /// The state folder, with the lab's secrets in it.
+    pub state: bool,
+}
+
+impl Down {
+    /// Whether there was nothing to take away.
+    pub fn is_empty(&self) -> bool {
+        *self == Self { lab: self.lab.clone(), ..Self::default() }
+    }
+}
+
+/// Takes the lab called `name` away. A lab that is not there is no error.
+///
+/// # Errors
+/// An engine that does not answer while there may be something of the lab in it; a folder that can not be removed; another
+/// labimg that works on this lab.
+pub async fn down(name: &str, machine: &Machine, reporter: &dyn Reporter) -> Result<Down, LabError> {
+    let state = State::new(&machine.state_root, name);
+    let there = state.dir().is_dir();
+    let _lock = if there { Some(state.lock()?) } else { None };
+    // A damaged file must not keep a lab: labels and mounts say enough.
+    let file = state.read().unwrap_or_default().unwrap_or_default();
+    let mut done = Down { lab: name.to_owned(), ..Down::default() };
+    match Docker::connect(machine).await {
+        Ok(docker) => engine(&docker, &state, &file, &mut done, reporter).await?,
+        // A lab of clusters that are not ours has nothing there.
+        Err(_) if !there || file.clusters.values().all(|c| c.engine == "existing") && file.loaded_images.is_empty() => {
+        }
+        Err(error) => return Err(error),
+    }
+    if there {
+        state.wipe()?;
+        done.state = true;
+    }
+    Ok(done)
+}
+
+async fn engine(
+    docker: &Docker,
+    state: &State,
+    file: &LabFile,
+    done: &mut Down,
+    reporter: &dyn Reporter,
+) -> Result<(), LabError> {
+    let _task = Task::begin(reporter, &format!("take {} away", done.lab), None);
+    let mut containers: BTreeSet<String> =
+        docker.containers(LAB, Some(&done.lab)).await?.into_iter().map(|c| c.name).collect();
+    for (cluster, nodes) in clusters(docker, state.dir(), file).await? {
+        done.clusters.push(cluster);
+        containers.extend(nodes.into_iter().map(|n| n.name));
+    }
+    try_join_all(containers.iter().map(|name| docker.remove_container(name))).await?;
+    done.containers = containers.into_iter().collect();
+    done.volumes = docker.volumes(&done.lab).await?;
+    try_join_all(done.volumes.iter().map(|name| docker.remove_volume(name))).await?;
+    networks(docker, &done.lab, file, &mut done.networks).await?;
+    let images: Vec<&String> = file.loaded_images.iter().collect();
+    let removed = join_all(images.iter().map(|name| docker.remove_image(name))).await;
+    for (name, removed) in images.into_iter().zip(removed) {
+        if removed? {
+            done.images.push(name.clone());
+        }
+    }
+    Ok(())
+}
+
+/// The lab's clusters with their node containers.
+///
+/// # Errors
+/// An engine that does not answer.
+pub(super) async fn clusters(
+    docker: &Docker,
+    state: &Path,
+    file: &LabFile,
+) -> Result<Vec<(String, Vec<Found>)>, LabError> {
+    let all = docker.containers(CLUSTER, None).await?;
+    let names: BTreeSet<String> = all.iter().map(|n| n.label(CLUSTER).to_owned()).collect();
+    let of = |name: String| {
+        let nodes: Vec<Found> = all.iter().filter(|n| n.label(CLUSTER) == name).cloned().collect();
+        (name, nodes)
+    };
+    Ok(names.into_iter().map(of).filter(|(_, nodes)| is_ours(nodes, state, Some(file))).collect())
+}
+
+/// The network goes when labimg made it and nobody is on it: other labs, and clusters that are not ours, keep it.
+async fn networks(docker: &Docker, lab: &str, file: &LabFile, removed: &mut Vec<String>) -> Result<(), LabError> {
+    let own = docker.own_networks().await?;
+    let ours = file.own_network || own.iter().any(|n| n == NETWORK);
+    // Whoever is stopped is not counted by the engine, but wants the network back.
+    let others = docker.containers(CLUSTER, None).await?.len() + beside(docker, lab).await?;
+    if ours && others == 0 && docker.network(NETWORK).await? == Some(0) && docker.remove_network(NETWORK).await? {
+        removed.push(NETWORK.to_owned());
+    }
+    Ok(())
+}
+
+/// Containers of other labs.
+async fn beside(docker: &Docker, lab: &str) -> Result<usize, LabError> {
+    Ok(docker.containers(LAB, None).await?.iter().filter(|c| c.label(LAB) != lab).count())
+}

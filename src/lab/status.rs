@@ -1,0 +1,145 @@
+//! How labs are, live.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::docker::container::Found;
+use super::docker::{Docker, LAB, ROLE};
+use super::down::clusters;
+use super::engine::ClusterState;
+use super::engine::kind;
+use super::error::LabError;
+use super::machine::Machine;
+use super::state::{LabFile, State};
+
+/// A lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LabStatus {
+    /// Its name.
+    pub name: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Whether the bundle is where it was: without it the mirror serves nothing after a reboot.
+    pub bundle_there: bool,
+    /// Clusters, sorted by name.
+    pub clusters: Vec<ClusterStatus>,
+    /// What stands beside them: mirror, registry.
+    pub containers: Vec<ContainerStatus>,
+    /// Why the engine could not be asked.
+    pub unknown: Option<String>,
+}
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClusterStatus {
+    /// Its name.
+    pub name: String,
+    /// Its engine.
+    pub engine: String,
+    /// Whether it was made to the end.
+    pub made: bool,
+    /// Its kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// Its nodes; none where there is nothing of it.
+    pub state: Option<ClusterState>,
+    /// Ports of this machine that lead into it: `127.0.0.1:8080 → 30080`.
+    pub ports: Vec<String>,
+}
+
+/// A container beside the clusters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// `mirror`, `registry`.
+    pub role: String,
+    /// `running`, `exited`.
+    pub state: String,
+    /// Where it is reached from this machine.
+    pub ports: Vec<String>,
+}
+
+impl LabStatus {
+    /// Whether everything that there should be runs.
+    pub fn is_up(&self) -> bool {
+        let runs = |state: &Option<ClusterState>, engine: &str| match state {
+            Some(state) => state.nodes.iter().all(|n| n.state == "running"),
+            None => engine == "existing",
+        };
+        self.unknown.is_none()
+            && self.clusters.iter().all(|c| c.made && runs(&c.state, &c.engine))
+            && self.containers.iter().all(|c| c.state == "running")
+    }
+}
+
+/// All labs of this machine, sorted by name.
+///
+/// # Errors
+/// A state root that can not be read.
+pub async fn all(machine: &Machine) -> Result<Vec<LabStatus>, LabError> {
+    let mut found = Vec::new();
+    for name in State::labs(&machine.state_root)? {
+        found.extend(one(&name, machine).await?);
+    }
+    Ok(found)
+}
+
+/// The lab of that name; `None` where it was never up, or is down.
+///
+/// # Errors
+/// A state folder that can not be read. An engine that does not answer is told in the status.
+pub async fn one(name: &str, machine: &Machine) -> Result<Option<LabStatus>, LabError> {
+    let state = State::new(&machine.state_root, name);
+    let Some(file) = state.read()? else { return Ok(None) };
+    let mut status = known(&state, &file);
+    let asked = async {
+        let docker = Docker::connect(machine).await?;
+        live(&docker, &state, &file, &mut status).await
+    };
+    if let Err(error) = asked.await {
+        status.unknown = Some(error.to_string());
+    }
+    Ok(Some(status))
+}
+
+fn known(state: &State, file: &LabFile) -> LabStatus {
+    let cluster = |(name, cluster): (&String, &super::state::ClusterFile)| ClusterStatus {
+        name: name.clone(),
+        engine: cluster.engine.clone(),
+        made: cluster.made,
+        kubeconfig: state.kubeconfig(name),
+        state: None,
+        ports: Vec::new(),
+    };
+    LabStatus {
+        name: file.name.clone(),
+        bundle: file.bundle.clone(),
+        bundle_there: file.bundle.is_file(),
+        clusters: file.clusters.iter().map(cluster).collect(),
+        containers: Vec::new(),
+        unknown: None,
+    }
+}
+
+async fn live(docker: &Docker, state: &State, file: &LabFile, status: &mut LabStatus) -> Result<(), LabError> {
+    for container in docker.containers(LAB, Some(&file.name)).await? {
+        let role = container.label(ROLE).to_owned();
+        let ports = ports(&container);
+        status.containers.push(ContainerStatus { name: container.name, role, state: container.state, ports });
+    }
+    let ours = clusters(docker, state.dir(), file).await?;
+    for cluster in &mut status.clusters {
+        let Some((name, nodes)) = ours.iter().find(|(name, _)| *name == cluster.name) else { continue };
+        cluster.state = kind::state(docker, name).await?;
+        cluster.ports = nodes.iter().flat_map(ports).collect();
+    }
+    Ok(())
+}
+
+fn ports(container: &Found) -> Vec<String> {
+    container.ports.iter().map(|(address, host, inside)| format!("{address}:{host} → {inside}")).collect()
+}
