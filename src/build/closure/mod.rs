@@ -2,7 +2,7 @@
 //!
 //! Here are the manifests: by URL, by path, or written in the profile. What is to come (the deep closure): charts rendered with
 //! their values, YAML inside ConfigMaps, images in arguments and environment variables of operators, Istio's charts. Each is
-//! another source of [`ImageUse`]s for [`Carried::answer`].
+//! another source of [`ImageUse`]s to look up.
 
 mod carried;
 
