@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::args::{
-    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, ServeArgs, StoreVerb,
-    ToolchainVerb, Verb,
+    BuildArgs, CatArgs, CheckArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, ServeArgs,
+    StoreVerb, ToolchainVerb, Verb,
 };
 use super::error::{CliError, Outcome, Status};
 use super::{App, print, render};
@@ -31,6 +31,7 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
             show(app, &done, |_| String::new(), || app.say(&render::fetched(&done)))
         }
         Verb::Build(args) => build(app, args).await,
+        Verb::Check(args) => check(app, &args),
         Verb::Inspect(args) => inspect(app, &args),
         Verb::Ls(args) => {
             let entries = ops::ls::ls(&args.bundle)?;
@@ -110,6 +111,16 @@ async fn build(app: &App, args: BuildArgs) -> Outcome {
         built.push(done);
     }
     if app.json { out(print::json(&built)) } else { Ok(Status::Ok) }
+}
+
+fn check(app: &App, args: &CheckArgs) -> Outcome {
+    let closure = ops::check::check(&app.ctx, &args.lab)?;
+    show(app, &closure, render::closure, || ())?;
+    Ok(match (closure.missing.is_empty(), closure.broken.is_empty()) {
+        (false, _) => Status::Stale,
+        (true, false) => Status::User,
+        (true, true) => Status::Ok,
+    })
 }
 
 fn inspect(app: &App, args: &InspectArgs) -> Outcome {

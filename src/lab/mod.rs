@@ -14,16 +14,22 @@
 
 pub mod docker;
 pub mod engine;
+pub mod env;
 pub mod error;
 pub mod finding;
+pub mod http;
 pub mod kube;
+pub mod logs;
 pub mod machine;
 pub mod mirror;
+pub mod port_forward;
+pub mod preflight;
 pub mod registry;
 pub mod run;
 pub mod session;
 pub mod state;
 pub mod tools;
+pub mod verify;
 
 pub use error::{LabError, LabKind};
 pub use finding::{Finding, Verdict};

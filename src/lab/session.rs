@@ -127,7 +127,7 @@ impl Session {
     pub async fn load_image(&self, docker: &Docker, name: &ImageRef) -> Result<(), LabError> {
         let platform = docker.platform().await?;
         if docker.ensure_image(self, name, platform).await? == Loaded::New {
-            self.remember(|file| drop(file.loaded_images.insert(name.tagged())))?;
+            self.remember(|file| file.loaded_images.extend([name.tagged()]))?;
         }
         Ok(())
     }

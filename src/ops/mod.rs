@@ -3,6 +3,7 @@
 pub mod build;
 mod carry;
 pub mod cat;
+pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod error;

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::connect::{Docker, is_missing};
 use super::network::labels;
-use super::{LAB, ROLE, SPEC};
+use super::{LAB, SPEC};
 use crate::base::digest::Digest;
 use crate::lab::error::LabError;
 

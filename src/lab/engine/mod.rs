@@ -1,5 +1,8 @@
 //! What runs a cluster. An engine is one folder and one line in [`of`].
 
+pub mod existing;
+pub mod kind;
+
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
@@ -53,7 +56,21 @@ pub trait Engine: Send + Sync {
 /// The engine of that name; `None` for those that labimg does not drive yet.
 pub fn of(name: EngineName) -> Option<&'static dyn Engine> {
     match name {
-        EngineName::Kind | EngineName::Existing => None,
+        EngineName::Kind => Some(&kind::Kind),
+        EngineName::Existing => Some(&existing::Existing),
         EngineName::Minikube | EngineName::K3s => None,
     }
+}
+
+/// The engine of a cluster.
+///
+/// # Errors
+/// One that labimg does not drive yet.
+pub fn of_cluster(cluster: &Cluster) -> Result<&'static dyn Engine, LabError> {
+    let name = *cluster.engine;
+    of(name).ok_or_else(|| {
+        let word = if name == EngineName::K3s { "k3s" } else { "minikube" };
+        LabError::failed(format!("cluster `{}`", *cluster.name), format!("labimg does not bring {word} up yet"))
+            .hint("use engine `kind`, or bring the cluster up yourself and use engine `existing`")
+    })
 }

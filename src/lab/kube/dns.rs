@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Api;
+use super::{Api, pods};
 use crate::lab::error::LabError;
 
 /// Where every distribution runs its DNS.
@@ -52,18 +52,13 @@ pub async fn resolve(api: &Api, name: &str) -> Result<Vec<IpAddr>, LabError> {
 /// A ready DNS pod and the port it takes TCP at.
 async fn server(api: &Api) -> Result<(String, u16), LabError> {
     let what = || format!("the DNS of cluster `{}`", api.cluster);
-    let pods: kube::Api<Pod> = kube::Api::namespaced(api.client.clone(), NAMESPACE);
-    let found = pods.list(&ListParams::default().labels(LABEL)).await.map_err(|e| LabError::failed(what(), e))?;
-    let names = found.items.iter().filter(|p| is_ready(p)).filter_map(|p| Some((p.metadata.name.clone()?, port_of(p))));
+    let all: kube::Api<Pod> = kube::Api::namespaced(api.client.clone(), NAMESPACE);
+    let found = all.list(&ListParams::default().labels(LABEL)).await.map_err(|e| LabError::failed(what(), e))?;
+    let names = found.items.iter().filter(|p| pods::is_ready(p)).filter_map(|p| Some((p.metadata.name.clone()?, port_of(p))));
     names.min().ok_or_else(|| {
         let why = format!("no ready pod with label `{LABEL}` in namespace `{NAMESPACE}`");
         LabError::failed(what(), why).hint("`labimg kubectl get pods -n kube-system` shows them")
     })
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
 fn port_of(pod: &Pod) -> u16 {

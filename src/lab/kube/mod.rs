@@ -1,7 +1,9 @@
 //! Talking to a cluster's API.
 
 pub mod dns;
+pub mod pods;
 pub mod proxy;
+pub mod reach;
 
 use std::path::Path;
 

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::read::{Object, Step};
+use super::compose::Step;
+use super::read::Object;
 use crate::model::image::ImageRef;
 
 /// A place that names an image.
@@ -42,7 +43,7 @@ pub fn images(object: &Object) -> Vec<ImageUse> {
     if uses.is_empty() {
         return uses;
     }
-    let lines: BTreeMap<String, usize> = object.marks.iter().map(|m| (shown(m.path.iter().rev()), m.line)).collect();
+    let lines: BTreeMap<String, usize> = object.marks.iter().map(|m| (shown(m.path.iter()), m.line)).collect();
     for found in &mut uses {
         found.line = lines.get(&found.path).copied().unwrap_or(object.line);
     }

@@ -9,8 +9,10 @@
 //! - documents that are empty, `null` or only comments are left out; a `List` (any kind that ends so and has `items`) is
 //!   replaced by what it lists.
 
+mod compose;
 mod images;
 mod read;
+mod scalar;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +34,8 @@ pub struct ManifestError {
 /// Largest manifest, in bytes. etcd takes no object over 1.5 MiB; the largest bundles of CRDs have about 10.
 pub const MAX_BYTES: usize = 32 << 20;
 
-/// Deepest nesting.
+/// Deepest nesting. Generated CRDs get to about 60.
 pub const MAX_DEPTH: usize = 160;
 
-/// Most scalars, lists and mappings, aliases expanded.
+/// Most scalars, lists and mappings, what aliases stand for counted every time.
 pub const MAX_NODES: usize = 4_000_000;
