@@ -75,7 +75,7 @@ impl Server {
     pub fn status_soon(self: &Arc<Self>, namespace: &str, object: &str, status: Value) -> std::thread::JoinHandle<()> {
         let (server, namespace, object) = (Arc::clone(self), namespace.to_owned(), object.to_owned());
         std::thread::spawn(move || {
-            for _ in 0..300 {
+            for _ in 0..100 {
                 let got = Command::new(server.parts.join("kubectl"))
                     .args(["-n", &namespace, "get", &object])
                     .env("KUBECONFIG", &server.kubeconfig)
@@ -149,7 +149,9 @@ impl Lab {
 fn write(dir: &Path, name: &str, profile: &str, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let store = Store::open(&dir.join("store"), Access::Shared).unwrap();
     let lock = wire::to_text(&Lock { name: name.to_owned(), ..Lock::default() }).unwrap();
-    let head = format!("schema = 1\nname = \"{name}\"\n[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"test\"\n");
+    let head = format!(
+        "schema = 1\nname = \"{name}\"\n[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"test\"\n"
+    );
     let mut description = Description { name: name.to_owned(), epoch: 1, ..Description::default() };
     let texts = [
         (bundle::OCI_LAYOUT_PATH, "{}".to_owned()),

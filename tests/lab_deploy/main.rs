@@ -9,7 +9,9 @@ use labimg::lab::deploy::{Options, failure};
 use serde_json::json;
 
 fn manifest(name: &str, text: &str, deploy: &str) -> String {
-    format!("[[manifest]]\nname = \"{name}\"\ntext = '''\n{text}'''\n[[deploy]]\nname = \"{name}\"\nmanifest = \"{name}\"\n{deploy}\n")
+    format!(
+        "[[manifest]]\nname = \"{name}\"\ntext = '''\n{text}'''\n[[deploy]]\nname = \"{name}\"\nmanifest = \"{name}\"\n{deploy}\n"
+    )
 }
 
 fn config_map(name: &str) -> String {
@@ -43,10 +45,16 @@ spec:
     schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {rooms: {type: integer}}}}}}
 ";
     let house = "apiVersion: graph.example.org/v1\nkind: House\nmetadata: {name: h}\nspec: {rooms: 3}\n";
-    let list = format!("---\n# nothing\n---\n{house}---\napiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: l1}}}}\n- {{apiVersion: v1, kind: ServiceAccount, metadata: {{name: l2}}}}\n---\n{crd}");
+    let list = format!(
+        "---\n# nothing\n---\n{house}---\napiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: l1}}}}\n- {{apiVersion: v1, kind: ServiceAccount, metadata: {{name: l2}}}}\n---\n{crd}"
+    );
     let profile = [
         manifest("kinds", &list, "namespace = \"graph\"\nready = [\"crd\"]"),
-        manifest("web", WEB, "namespace = \"graph\"\nready = [\"deployment/*\"]\nafter = [\"kinds\"]\ntimeout = \"60s\""),
+        manifest(
+            "web",
+            WEB,
+            "namespace = \"graph\"\nready = [\"deployment/*\"]\nafter = [\"kinds\"]\ntimeout = \"60s\"",
+        ),
         manifest("last", &config_map("last"), "after = [\"web\"]\nready = [\"field:configmap/last:$.data.a=b\"]"),
     ]
     .concat();
@@ -71,7 +79,16 @@ spec:
     helper.join().unwrap();
     assert_eq!(server.kubectl(&["-n", "graph", "get", "house", "h", "-o", "jsonpath={.spec.rooms}"]), "3");
 
-    let versions = || server.kubectl(&["get", "house,configmap,serviceaccount,deployment", "-n", "graph", "-o", "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}"]);
+    let versions = || {
+        server.kubectl(&[
+            "get",
+            "house,configmap,serviceaccount,deployment",
+            "-n",
+            "graph",
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}",
+        ])
+    };
     let before = versions();
     let start = Instant::now();
     let again = lab.up().await;
@@ -85,7 +102,9 @@ spec:
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_lab_takes_no_time_and_what_is_missing_comes_back() {
     let Some(server) = Server::shared() else { return };
-    let profile = [manifest("one", &config_map("same1"), ""), manifest("two", &config_map("same2"), "after = [\"one\"]")].concat();
+    let profile =
+        [manifest("one", &config_map("same1"), ""), manifest("two", &config_map("same2"), "after = [\"one\"]")]
+            .concat();
     let lab = Lab::new(&server, "same", &profile, &[]).await;
     assert_eq!(outcomes(&lab.up().await), ["one=ready 1", "two=ready 1"]);
     let start = Instant::now();
@@ -113,7 +132,10 @@ async fn a_failure_stops_dependants_only_and_options_choose() {
     assert_eq!(outcomes(&only), ["behind=ready 1"]);
     let all = lab.up().await;
     let seen = outcomes(&all);
-    assert!(seen[0].starts_with("bad=failed") && seen[0].contains("Service `bad`") && seen[0].contains("99999"), "{seen:?}");
+    assert!(
+        seen[0].starts_with("bad=failed") && seen[0].contains("Service `bad`") && seen[0].contains("99999"),
+        "{seen:?}"
+    );
     assert_eq!(seen[1..], ["behind=skipped bad", "aside=unchanged", "then=unchanged"]);
     let error = failure(all).unwrap().to_string();
     assert!(error.contains("2 of 4 deploys") && error.contains("behind was not tried, it needs bad"), "{error}");
@@ -178,7 +200,11 @@ webhooks:
     .concat();
     let lab = Lab::new(&server, "deaf", &profile, &[]).await;
     let hooked = outcomes(&lab.up_with(&Options { only: Some("hook".into()), until: None }).await.unwrap());
-    assert!(hooked[0].contains("deploy hook: webhook") && hooked[0].contains("webhook deaf.example.org: it has no caBundle"), "{hooked:?}");
+    assert!(
+        hooked[0].contains("deploy hook: webhook")
+            && hooked[0].contains("webhook deaf.example.org: it has no caBundle"),
+        "{hooked:?}"
+    );
     let mut reports = lab.up_with(&Options { only: Some("object".into()), until: None }).await.unwrap();
     let error = failure(std::mem::take(&mut reports)).unwrap();
     assert!(error.to_string().contains("failed calling webhook \"deaf.example.org\""), "{error}");
@@ -201,9 +227,11 @@ spec: {containers: [{name: main, image: 'example.org/lacking:v1'}]}
 apiVersion: v1
 kind: Pod
 metadata: {name: big}
-spec: {containers: [{name: main, image: 'example.org/big:v1'}], volumes: [{name: v, persistentVolumeClaim: {claimName: no}}]}
+spec: {containers: [{name: main, image: 'example.org/big:v1'}], volumes: [{name: v, persistentVolumeClaim: {claimName: gone}}]}
 ";
-    let quota = format!("apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none}}\nspec: {{hard: {{pods: '0'}}}}\n---\n{WEB}");
+    let quota = format!(
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none}}\nspec: {{hard: {{pods: '0'}}}}\n---\n{WEB}"
+    );
     let profile = [
         manifest("pods", pods, "namespace = \"why\"\nready = [\"pod/*\"]\ntimeout = \"4s\""),
         manifest("quota", &quota, "namespace = \"quota\"\nready = [\"deployment/web\"]\ntimeout = \"4s\""),
@@ -211,15 +239,20 @@ spec: {containers: [{name: main, image: 'example.org/big:v1'}], volumes: [{name:
     .concat();
     let lab = Lab::new(&server, "why", &profile, &[]).await;
     let waiting = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
-    let container = |state: serde_json::Value, last: serde_json::Value| json!({"containerStatuses": [{
-        "name": "main", "image": "sha256:x", "imageID": "", "ready": false, "restartCount": 4, "state": state, "lastState": last}]});
+    let container = |state: serde_json::Value, last: serde_json::Value| {
+        json!({"containerStatuses": [{
+        "name": "main", "image": "sha256:x", "imageID": "", "ready": false, "restartCount": 4, "state": state, "lastState": last}]})
+    };
     let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no configuration", "startedAt": null, "finishedAt": null}});
     let crash = container(waiting("CrashLoopBackOff", "back-off 40s"), ended);
     let pull = container(waiting("ImagePullBackOff", "example.org/lacking:v1: not found"), json!({}));
     let big = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: Insufficient memory"}]});
-    let helpers = [("pod/crash", crash), ("pod/pull", pull), ("pod/big", big)].map(|(pod, status)| server.status_soon("why", pod, status));
+    let helpers = [("pod/crash", crash), ("pod/pull", pull), ("pod/big", big)]
+        .map(|(pod, status)| server.status_soon("why", pod, status));
     let seen = outcomes(&lab.up().await);
-    helpers.map(|h| h.join().unwrap());
+    for helper in helpers {
+        helper.join().unwrap_or_else(|_| panic!("{seen:#?}"));
+    }
     for text in [
         "deploy pods: pod/* is not ready after",
         "deploy `pods`, ready = \"pod/*\"",
@@ -227,7 +260,7 @@ spec: {containers: [{name: main, image: 'example.org/big:v1'}], volumes: [{name:
         "exit code 3, 4 restarts: no configuration",
         "ImagePullBackOff: image example.org/lacking:v1: example.org/lacking:v1: not found",
         "no node takes it: 0/3 nodes: Insufficient memory",
-        "volume claim no is not there",
+        "volume claim gone is not there",
     ] {
         assert!(seen[0].contains(text), "{text}\n{}", seen[0]);
     }
@@ -256,10 +289,12 @@ async fn secrets_reach_the_cluster_and_nothing_else() {
     assert_eq!((seen[0].as_str(), seen[2].as_str()), ("made=ready 1", "copy=ready 1"), "{seen:?}");
     let value = server.kubectl(&["-n", "secrets", "get", "configmap", "copy", "-o", "jsonpath={.data.p}"]);
     assert_eq!(value.len(), 24);
-    let text = server.kubectl(&["-n", "secrets", "get", "secret", "made", "-o", "go-template={{.data.text | base64decode}}"]);
+    let text =
+        server.kubectl(&["-n", "secrets", "get", "secret", "made", "-o", "go-template={{.data.text | base64decode}}"]);
     assert_eq!(text, "${secret.pw}");
     assert!(seen[1].contains("(hidden)"), "{seen:?}");
-    let key = server.kubectl(&["-n", "secrets", "get", "secret", "made", "-o", "go-template={{.data.key | base64decode}}"]);
+    let key =
+        server.kubectl(&["-n", "secrets", "get", "secret", "made", "-o", "go-template={{.data.key | base64decode}}"]);
     let key_line = key.lines().nth(1).unwrap().to_owned();
     let said = format!("{:?} {reports:?} {seen:?}", lab.heard.0.lock().unwrap());
     let mut files = 0;
@@ -298,8 +333,14 @@ async fn a_chart_is_installed_by_helm() {
     let chart = [
         ("Chart.yaml", "apiVersion: v2\nname: small\nversion: 1.0.0\n"),
         ("values.yaml", "password: none\n"),
-        ("templates/a.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}-chart}\nstringData: {p: {{ .Values.password | quote }}}\n"),
-        ("templates/b.yaml", "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: {{ .Release.Name }}-chart}\nrules: []\n"),
+        (
+            "templates/a.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}-chart}\nstringData: {p: {{ .Values.password | quote }}}\n",
+        ),
+        (
+            "templates/b.yaml",
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: {{ .Release.Name }}-chart}\nrules: []\n",
+        ),
     ];
     let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (path, text) in chart {
@@ -313,7 +354,8 @@ async fn a_chart_is_installed_by_helm() {
     let files = [("small.tgz", archive), ("values.yaml", b"password: ${secret.pw}\n".to_vec())];
     let lab = Lab::new(&server, "charts", profile, &files).await;
     assert_eq!(outcomes(&lab.up().await), ["rel=ready 2"]);
-    let password = server.kubectl(&["-n", "charts", "get", "secret", "rel-chart", "-o", "go-template={{.data.p | base64decode}}"]);
+    let password =
+        server.kubectl(&["-n", "charts", "get", "secret", "rel-chart", "-o", "go-template={{.data.p | base64decode}}"]);
     assert_eq!(password.len(), 32);
     grep(lab.dir.path(), &password);
     let listed = std::process::Command::new(lab.session.machine.path[0].join("helm"))

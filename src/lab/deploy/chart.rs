@@ -130,12 +130,8 @@ async fn unlock(place: &Place<'_>, folder: &Path) {
         helm(place, folder, words(&["status", release, "--namespace", place.namespace, "--output", "json"])).await;
     let parsed = status.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     let state = parsed.as_ref().and_then(|v| v.pointer("/info/status")).and_then(|s| s.as_str()).unwrap_or_default();
-    let first = parsed.as_ref().and_then(|v| v.get("version")).and_then(|v| v.as_i64()) == Some(1);
     let undo = match state {
         "pending-install" => words(&["uninstall", release, "--namespace", place.namespace]),
-        "pending-upgrade" | "pending-rollback" if first => {
-            words(&["uninstall", release, "--namespace", place.namespace])
-        }
         "pending-upgrade" | "pending-rollback" => words(&["rollback", release, "--namespace", place.namespace]),
         _ => return,
     };

@@ -198,7 +198,7 @@ fn source(place: &Place<'_>, name: &str) -> Result<Source, LabError> {
 
 /// A path of the profile as the bundle spells it.
 pub(super) fn plain(path: &str) -> String {
-    join_path("profile.toml", path)
+    join_path("", path)
 }
 
 async fn objects(place: &Place<'_>, name: &str) -> Result<Vec<Object>, LabError> {

@@ -255,14 +255,9 @@ async fn of_events(
             pods.iter().any(|pod| name(pod) == about)
                 || owners.iter().any(|(ns, owner)| ns == namespace && of_owner(about, owner))
         });
-        events.sort_by(|a, b| {
-            b.metadata
-                .resource_version
-                .as_ref()
-                .map(|v| v.len())
-                .cmp(&a.metadata.resource_version.as_ref().map(|v| v.len()))
-                .then_with(|| b.metadata.resource_version.cmp(&a.metadata.resource_version))
-        });
+        // Times of events are whole seconds; etcd's revisions tell them apart.
+        let revision = |e: &Event| e.metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
+        events.sort_by_key(|event| std::cmp::Reverse(revision(event)));
         lines.extend(events.iter().take(6).map(line_of));
     }
     Ok(())
