@@ -90,7 +90,12 @@ pub async fn look(known: &Known, api: &Api, cluster: &Cluster) -> Look {
         Err(why) => (BTreeSet::new(), Some(why)),
     };
     strange.retain(|one| one.digest.is_none_or(|digest| !pushed.contains(&digest)));
+    let asked = note.is_none();
     let against = reasons(&strange, cluster, note);
+    if asked && !against.is_empty() {
+        // What runs does not become something else by waiting.
+        return Look::Never(against);
+    }
     Look::judged(against, || {
         let waiting = if waiting == 0 { String::new() } else { format!("; {waiting} containers have not started") };
         let (bundle, nodes, pushed) = (of_bundle.len(), of_nodes.len(), pushed.len());

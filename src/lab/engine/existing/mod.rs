@@ -77,8 +77,7 @@ async fn open(cluster: &Cluster, own: Kubeconfig) -> Result<kube::Api, LabError>
     let options = ::kube::config::KubeConfigOptions::default();
     let config = ::kube::Config::from_custom_kubeconfig(own, &options).await;
     let config = config.map_err(|e| LabError::failed(what(), e))?;
-    let client = ::kube::Client::try_from(config).map_err(|e| LabError::failed(what(), e))?;
-    Ok(kube::Api { cluster: cluster.name.to_string(), client })
+    kube::Api::new(&cluster.name, config).map_err(|e| LabError::failed(what(), e))
 }
 
 async fn version(api: &kube::Api) -> Result<String, LabError> {
