@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use labimg::base::report::Reporter;
-use labimg::lab::{EngineSettings, Machine, Session, engine};
+use labimg::lab::{EngineSettings, Machine, Session, engine, preflight};
 use labimg::model::platform::Platform;
 
 struct Loud;
@@ -42,9 +42,15 @@ fn machine(state: PathBuf) -> Machine {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "wants Docker and a bundle"]
 async fn a_cluster_comes_up_and_goes() {
-    let state = std::env::var("LABIMG_LAB_STATE").map_or_else(|_| std::env::temp_dir().join("labimg-lab"), PathBuf::from);
+    let state =
+        std::env::var("LABIMG_LAB_STATE").map_or_else(|_| std::env::temp_dir().join("labimg-lab"), PathBuf::from);
     let bundle = PathBuf::from(variable("LABIMG_LAB_BUNDLE"));
     let session = Session::open(&bundle, machine(state), Arc::new(Loud)).unwrap();
+    let found = preflight::session(&session).await;
+    for finding in &found {
+        eprintln!("{finding:?}");
+    }
+    assert!(preflight::is_fit(&found));
     for round in ["first", "again"] {
         for cluster in &session.profile.cluster {
             let started = Instant::now();

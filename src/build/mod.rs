@@ -1,6 +1,7 @@
 //! Builders: what goes into a bundle, the archives made from one, and what is made here. No network.
 
 pub mod bundle;
+pub mod closure;
 pub mod debian;
 pub mod error;
 pub mod export;

@@ -90,6 +90,8 @@ pub enum Verb {
     Fetch(ProfileArgs),
     /// Make the bundle: lock if there is no lock, fetch what is missing, write one file
     Build(BuildArgs),
+    /// Look whether a lab carries every image its manifests name; exit code 3 when one is missing
+    Check(CheckArgs),
     /// Show what a bundle is and holds
     Inspect(InspectArgs),
     /// List a bundle's images, charts and files
@@ -142,6 +144,14 @@ pub struct ProfileArgs {
     /// The profile
     #[arg(value_name = "PROFILE")]
     pub profile: PathBuf,
+}
+
+/// `labimg check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A profile (`.toml`), whose inputs are locked and fetched; or a bundle
+    #[arg(value_name = "PROFILE|BUNDLE")]
+    pub lab: PathBuf,
 }
 
 /// A bundle.

@@ -108,6 +108,9 @@ pub struct LogsArgs {
     /// Namespace of a workload; a deploy has its own
     #[arg(short, long)]
     pub namespace: Option<String>,
+    /// Only this container
+    #[arg(short, long)]
+    pub container: Option<String>,
     /// Go on as lines are written
     #[arg(short, long)]
     pub follow: bool,

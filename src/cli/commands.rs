@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::args::{
-    BuildArgs, CatArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, ServeArgs, StoreVerb,
-    ToolchainVerb, Verb,
+    BuildArgs, CatArgs, CheckArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, ServeArgs,
+    StoreVerb, ToolchainVerb, Verb,
 };
 use super::error::{CliError, Outcome, Status};
-use super::{App, print, render};
+use super::{App, commands_lab as lab, print, render};
 use crate::build::export::{Format, Selection};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::ops::build::BuildOptions;
-use crate::ops::doctor::{Surroundings, Verdict};
+use crate::ops::doctor::{Finding, Surroundings};
 use crate::ops::export::Output;
 use crate::ops::lock::LockOptions;
 use crate::ops::serve::ServeOptions;
@@ -31,6 +31,7 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
             show(app, &done, |_| String::new(), || app.say(&render::fetched(&done)))
         }
         Verb::Build(args) => build(app, args).await,
+        Verb::Check(args) => check(app, &args),
         Verb::Inspect(args) => inspect(app, &args),
         Verb::Ls(args) => {
             let entries = ops::ls::ls(&args.bundle)?;
@@ -51,15 +52,15 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
         Verb::Toolchain(args) => toolchain(app, args.verb).await,
         Verb::Serve(args) => serve(app, args).await,
         Verb::Store(args) => store(app, args.verb).await,
-        Verb::Doctor(_) => doctor(app),
-        Verb::Up(_)
-        | Verb::Verify(_)
-        | Verb::Status(_)
-        | Verb::Down(_)
-        | Verb::Kubectl(_)
-        | Verb::Env(_)
-        | Verb::PortForward(_)
-        | Verb::Logs(_) => Err(OpsError::user("not wired yet").into()),
+        Verb::Up(args) => lab::up(app, &args).await,
+        Verb::Verify(args) => lab::verify(app, &args).await,
+        Verb::Status(args) => lab::status(app, &args).await,
+        Verb::Down(args) => lab::down(app, &args).await,
+        Verb::Kubectl(args) => lab::kubectl(app, args).await,
+        Verb::Env(args) => lab::env(app, &args),
+        Verb::PortForward(args) => lab::port_forward(app, &args).await,
+        Verb::Logs(args) => lab::logs(app, &args).await,
+        Verb::Doctor(args) => lab::doctor(app, &args).await,
         Verb::Schema(args) => out(print::json(&if args.image { ops::schema::image() } else { ops::schema::profile() })),
         Verb::Completions(args) => {
             let mut script = Vec::new();
@@ -69,12 +70,12 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
     }
 }
 
-fn out(written: io::Result<()>) -> Outcome {
+pub(super) fn out(written: io::Result<()>) -> Outcome {
     written.map(|()| Status::Ok).map_err(CliError::Output)
 }
 
 /// JSON for machines, else data to standard output and words to standard error.
-fn show<T: serde::Serialize + ?Sized>(
+pub(super) fn show<T: serde::Serialize + ?Sized>(
     app: &App,
     value: &T,
     text: impl FnOnce(&T) -> String,
@@ -110,6 +111,16 @@ async fn build(app: &App, args: BuildArgs) -> Outcome {
         built.push(done);
     }
     if app.json { out(print::json(&built)) } else { Ok(Status::Ok) }
+}
+
+fn check(app: &App, args: &CheckArgs) -> Outcome {
+    let closure = ops::check::check(&app.ctx, &args.lab)?;
+    show(app, &closure, render::closure, || ())?;
+    Ok(match (closure.missing.is_empty(), closure.broken.is_empty()) {
+        (false, _) => Status::Stale,
+        (true, false) => Status::User,
+        (true, true) => Status::Ok,
+    })
 }
 
 fn inspect(app: &App, args: &InspectArgs) -> Outcome {
@@ -248,7 +259,7 @@ const CA_BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-fn doctor(app: &App) -> Outcome {
+pub(super) fn local_doctor(app: &App) -> Vec<Finding> {
     let path = app.env.get("PATH").unwrap_or_default();
     let net = &app.settings.net;
     let credentials = net.credential_files.iter().chain(&net.usual_credential_files);
@@ -259,7 +270,5 @@ fn doctor(app: &App) -> Outcome {
         credentials: credentials.filter(|p| p.is_file()).cloned().collect(),
         system_ca: CA_BUNDLES.iter().map(PathBuf::from).find(|p| p.is_file()),
     };
-    let findings = ops::doctor::doctor(&app.ctx, &around);
-    show(app, &findings, |f| render::doctor(f), || ())?;
-    Ok(if findings.iter().any(|f| f.verdict == Verdict::Bad) { Status::User } else { Status::Ok })
+    ops::doctor::doctor(&app.ctx, &around)
 }

@@ -3,10 +3,12 @@
 mod args;
 mod args_lab;
 mod commands;
+mod commands_lab;
 mod error;
 mod print;
 mod progress;
 mod render;
+mod render_lab;
 mod settings;
 
 use std::ffi::OsString;
@@ -37,7 +39,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = caught(|| {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-        runtime.map_err(OpsError::Io)?.block_on(run(cli))
+        let runtime = runtime.map_err(OpsError::Io)?;
+        let outcome = runtime.block_on(run(cli));
+        // A blocking read under way must not hold the program.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        outcome
     });
     outcome.unwrap_or_else(|e| error::report(&e, json)).into()
 }
@@ -72,13 +78,31 @@ fn choose_colour(when: Color) {
 async fn run(cli: Cli) -> Outcome {
     let env = Env::read();
     let app = App::new(&cli.global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
-    // A server ends what is under way first.
-    if !matches!(cli.verb, Verb::Serve(_)) {
-        tokio::spawn(leave_on_signal(app.progress.clone()));
-    }
-    let outcome = commands::run(&app, cli.verb).await;
+    let outcome = match &cli.verb {
+        // A server ends what is under way first.
+        Verb::Serve(_) => commands::run(&app, cli.verb).await,
+        // Programs run for a lab end with their future, so that none goes on alone.
+        Verb::Up(_) | Verb::Verify(_) | Verb::Down(_) | Verb::PortForward(_) | Verb::Logs(_) => tokio::select! {
+            outcome = commands::run(&app, cli.verb) => outcome,
+            status = asked_to_leave() => Ok(status),
+        },
+        _ => {
+            tokio::spawn(leave_on_signal(app.progress.clone()));
+            commands::run(&app, cli.verb).await
+        }
+    };
     app.progress.clear();
     outcome
+}
+
+/// Ready when Ctrl-C or a request to end comes.
+async fn asked_to_leave() -> Status {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Status::Interrupted,
+        _ = terminate.recv() => Status::Program(143),
+    }
 }
 
 async fn leave_on_signal(progress: Arc<Progress>) {

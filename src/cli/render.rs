@@ -1,6 +1,7 @@
 //! Results as text for people.
 
 use super::print::{bytes, table};
+use crate::build::closure::Closure;
 use crate::build::export::Exported;
 use crate::build::step::why::Why;
 use crate::model::lock::Change;
@@ -141,6 +142,30 @@ pub(super) fn inspect(report: &InspectReport) -> String {
         Some(damaged) => rows.extend(damaged.iter().map(|d| row("DAMAGED", format!("{}: {}", d.path, d.why)))),
     }
     table(&rows, &[])
+}
+
+/// What a lab's manifests name and whether it is there.
+pub(super) fn closure(found: &Closure) -> String {
+    let mut out = String::new();
+    for broken in &found.broken {
+        out += &format!("broken  {}\n", broken.line());
+    }
+    for missing in &found.missing {
+        out += &format!("missing {}\n", missing.line());
+    }
+    for note in &found.notes {
+        out += &format!("note    {}\n", note.line());
+    }
+    let hint = found.hint();
+    if !hint.is_empty() {
+        out += &format!("{hint}\n");
+    }
+    let read = format!("{} in {}", plural(found.images, "image"), plural(found.manifests, "manifest"));
+    out + &match (found.missing.len(), found.broken.len()) {
+        (0, 0) => format!("nothing is missing: {read}\n"),
+        (missing, 0) => format!("{missing} missing: {read}\n"),
+        (missing, broken) => format!("{missing} missing, {broken} broken: {read}\n"),
+    }
 }
 
 /// What is in a bundle.

@@ -58,7 +58,8 @@ pub async fn down(name: &str, machine: &Machine, reporter: &dyn Reporter) -> Res
     match Docker::connect(machine).await {
         Ok(docker) => engine(&docker, &state, &file, &mut done, reporter).await?,
         // A lab of clusters that are not ours has nothing there.
-        Err(_) if !there || file.clusters.values().all(|c| c.engine == "existing") && file.loaded_images.is_empty() => {}
+        Err(_) if !there || file.clusters.values().all(|c| c.engine == "existing") && file.loaded_images.is_empty() => {
+        }
         Err(error) => return Err(error),
     }
     if there {

@@ -1,6 +1,6 @@
 //! What pods have written, line by line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use super::error::LabError;
 use super::kube::Api;
 use super::kube::pods::{self, Target};
+use super::kube::ready::Brought;
+use super::state::State;
 
 /// Longest line kept in one piece, in bytes.
 pub const LINE_LIMIT: usize = 64 << 10;
@@ -54,6 +56,27 @@ pub struct Source {
     pub instance: String,
     /// How often it started again.
     pub restarts: i32,
+}
+
+/// What a deploy brought that has pods, by namespace: read from what `up` has written down of it.
+///
+/// # Errors
+/// A state file that can not be read.
+pub fn of_deploy(state: &State, deploy: &str) -> Result<BTreeMap<String, Vec<Target>>, LabError> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        #[serde(default)]
+        objects: Vec<Brought>,
+    }
+    let record: Option<Record> = state.read_json(&format!("deploys/{deploy}.json"))?;
+    let mut found: BTreeMap<String, Vec<Target>> = BTreeMap::new();
+    for object in record.map(|r| r.objects).unwrap_or_default() {
+        let workload = matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "Pod");
+        if workload && let Ok(target) = format!("{}/{}", object.kind, object.name).parse() {
+            found.entry(object.namespace.unwrap_or_else(|| "default".to_owned())).or_default().push(target);
+        }
+    }
+    Ok(found)
 }
 
 /// Gives every line of the targets' pods to `on_line`; with `follow` until dropped.
@@ -218,6 +241,20 @@ mod tests {
         assert_eq!(lines(&long, 1 << 30).await, [LINE_LIMIT, LINE_LIMIT, 5]);
         assert_eq!(lines(&long, 10).await, [LINE_LIMIT]);
         assert_eq!(lines(b"", 10).await, [0usize; 0]);
+    }
+
+    #[test]
+    fn a_deploys_workloads_are_known_from_its_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::new(dir.path(), "lab");
+        assert!(of_deploy(&state, "web").unwrap().is_empty());
+        let object =
+            |kind: &str, name: &str| json!({ "api-version": "v1", "kind": kind, "namespace": "shop", "name": name });
+        let objects = [object("Deployment", "web"), object("Service", "web"), object("DaemonSet", "agent")];
+        state.write_json("deploys/web.json", &json!({ "ready": true, "objects": objects })).unwrap();
+        let found = of_deploy(&state, "web").unwrap();
+        let names: Vec<String> = found["shop"].iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["deployment/web", "daemonset/agent"]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod session;
 pub mod state;
 pub mod status;
 pub mod tools;
+pub mod up;
 pub mod verify;
 
 pub use error::{LabError, LabKind};

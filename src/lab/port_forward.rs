@@ -5,11 +5,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -27,7 +28,9 @@ const KEPT: usize = 64 << 10;
 /// How much later than its end a connection's reason may come.
 const LATE: Duration = Duration::from_millis(200);
 /// Most connections open at once through one forward.
-const MOST_OPEN: usize = 256;
+const MOST_OPEN: usize = 1024;
+/// How long a pod may be silent before a client that sends no more is taken to be gone.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What is forwarded to.
 #[derive(Debug, Clone)]
@@ -250,7 +253,14 @@ async fn lead(client: &mut TcpStream, end: End, kept: &mut Vec<u8>) -> Led {
                         Some(_) => None,
                         None => tokio::time::timeout(LATE, &mut error).await.ok().flatten(),
                     };
-                    return why.filter(|why| why.contains("connect")).map_or(Led::Done, Led::NotTaken);
+                    return match why {
+                        Some(why) if why.contains("connect") => Led::NotTaken(why),
+                        // A pod that ends at once may take its reason with it; what only reads may be asked twice.
+                        None if said.as_deref().is_none_or(str::is_empty) && only_reads(kept) => {
+                            Led::NotTaken("the pod's end closed".to_owned())
+                        }
+                        _ => Led::Done,
+                    };
                 }
             },
             read = client.read(&mut from_client) => match read {
@@ -266,25 +276,50 @@ async fn lead(client: &mut TcpStream, end: End, kept: &mut Vec<u8>) -> Led {
                         return Led::Done;
                     }
                 }
-                Ok(_) => {
-                    let _ = stream.shutdown().await;
-                    copy_back(&mut stream, client).await;
+                _ => {
+                    copy(client, &mut stream).await;
                     return Led::Done;
                 }
-                Err(_) => return Led::Done,
             },
         }
     }
 }
 
-/// Both ways until both are over; a connection that breaks is over.
-async fn copy(client: &mut TcpStream, stream: &mut DuplexStream) {
-    let _ = tokio::io::copy_bidirectional(client, stream).await;
+/// Whether what a client has sent is an HTTP request that changes nothing (RFC 9110 section 9.2.1).
+fn only_reads(sent: &[u8]) -> bool {
+    ["GET ", "HEAD ", "OPTIONS "].iter().any(|method| sent.starts_with(method.as_bytes()))
 }
 
-async fn copy_back(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
-    let _ = tokio::io::copy(from, to).await;
-    let _ = to.shutdown().await;
+/// Both ways, until the pod's end is over, or the client's is and the pod's has been silent for a while. The pod's end is not
+/// told that the client's is over: a port-forward over WebSocket knows no half of a connection, and would lose the answer.
+async fn copy(client: &mut TcpStream, stream: &mut DuplexStream) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_pod, mut to_pod) = tokio::io::split(stream);
+    let gone = AtomicBool::new(false);
+    let up = async {
+        let _ = tokio::io::copy(&mut from_client, &mut to_pod).await;
+        gone.store(true, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    };
+    let down = async {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            match tokio::time::timeout(LINGER, from_pod.read(&mut bytes)).await {
+                Err(_) if gone.load(Ordering::Relaxed) => return,
+                Err(_) => {}
+                Ok(Ok(n)) if n > 0 => {
+                    if to_client.write_all(bytes.get(..n).unwrap_or_default()).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => return drop(to_client.shutdown().await),
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -65,6 +66,9 @@ pub struct ClusterFile {
     /// What stood in the node image's own store: manifest and configuration digests.
     #[serde(default)]
     pub node_images: Vec<Digest>,
+    /// Addresses of its nodes when it was made: certificates and etcd know them by these.
+    #[serde(default)]
+    pub addresses: BTreeMap<String, Ipv4Addr>,
 }
 
 impl State {

@@ -32,8 +32,11 @@ pub fn tool(session: &Session, name: &str) -> Result<PathBuf, LabError> {
 }
 
 /// Whether the bundle carries the tool for this machine.
-pub fn carried(session: &Session, name: &str) -> bool {
-    entry(session, name).is_ok()
+///
+/// # Errors
+/// It does not.
+pub fn carried(session: &Session, name: &str) -> Result<(), LabError> {
+    entry(session, name).map(drop)
 }
 
 /// A program as people know it: `kind-0123456789ab` is `kind`.

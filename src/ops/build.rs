@@ -14,6 +14,7 @@ use super::{Ctx, OpsError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::build::bundle::describe;
+use crate::build::closure;
 use crate::model::lock::{Lock, wire};
 use crate::store::bundle::{BLOBS, Bundle, BundleError, Description, Options, Outcome, Written, write};
 use crate::store::root::Made;
@@ -53,7 +54,8 @@ pub struct BuildOutcome {
 /// Builds the profile at `path`.
 ///
 /// # Errors
-/// A stale lock, and whatever keeps an input from arriving or the bundle from being written.
+/// A stale lock, manifests that name images the lab lacks, and whatever keeps an input from arriving or the bundle from being
+/// written.
 pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<BuildOutcome, OpsError> {
     let disk = load(path)?;
     let locked = match disk.read_lock()? {
@@ -66,6 +68,7 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     let locked_inputs = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     let fetched = fill(ctx, &store, &disk, &locked_inputs).await?;
+    closure::check(&disk.profile, &locked_inputs, store.as_ref())?.require()?;
     let profile = toml::to_string(&disk.profile).map_err(|e| OpsError::Internal(e.to_string()))?;
     let lock_text = wire::to_text(&locked_inputs).map_err(|e| OpsError::Internal(e.to_string()))?;
     let made = make(ctx, &store, &disk, &locked_inputs, options.check)?;

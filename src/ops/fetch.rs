@@ -107,7 +107,8 @@ pub fn needed(store: &Store, lock: &Lock) -> Result<BTreeMap<Digest, u64>, OpsEr
     Ok(blobs)
 }
 
-fn put_locals(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsError> {
+/// Puts the files beside the profile into the store.
+pub(super) fn put_locals(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsError> {
     for local in lock.locals.iter().filter(|l| !store.has(&l.digest, l.size)) {
         let path = disk.dir.join(&local.path);
         let file = fs_err::File::open(&path)?;

@@ -3,6 +3,7 @@
 pub mod build;
 mod carry;
 pub mod cat;
+pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod fetch;
 pub mod graph;
 mod image_defs;
 pub mod inspect;
+pub mod lab;
 pub mod lock;
 pub mod ls;
 mod make;

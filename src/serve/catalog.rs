@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::error::ServeError;
+use super::error::{Disagreement, ServeError};
 use super::source::{Image, Manifest, Source};
 use crate::base::digest::Digest;
 
@@ -57,13 +57,13 @@ impl Catalog {
         repository.carried.push((image.top.digest, platforms));
         let (Some(tag), pinned) = (&reference.tag, reference.digest.is_some()) else { return Ok(()) };
         match repository.tags.get(tag) {
-            Some(there) if there.digest != image.top.digest && !pinned && !there.pinned => Err(ServeError::Disagree {
-                image: reference.to_string(),
-                one: there.digest,
-                one_from: there.from.clone(),
-                other: image.top.digest,
-                other_from: from.to_owned(),
-            }),
+            Some(there) if there.digest != image.top.digest && !pinned && !there.pinned => {
+                Err(ServeError::Disagree(Box::new(Disagreement {
+                    image: reference.to_string(),
+                    one: (there.digest, there.from.clone()),
+                    other: (image.top.digest, from.to_owned()),
+                })))
+            }
             Some(_) => Ok(()),
             None => {
                 let tagged = Tagged { digest: image.top.digest, from: from.to_owned(), pinned };

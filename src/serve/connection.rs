@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep};
@@ -23,6 +23,8 @@ use super::{State, route};
 const CONNECTIONS: usize = 512;
 /// How long a request's headers may take, and how long a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(60);
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// How long a client may take nothing of what is sent to it.
 const STALL: Duration = Duration::from_secs(60);
 /// How long requests under way may go on when the server stops.
@@ -63,13 +65,19 @@ pub(super) async fn accept(listener: TcpListener, state: Arc<State>, stop: impl 
 
 async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>, mut stopping: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
+    let mut first = [0];
+    match tokio::time::timeout(HEADERS_WITHIN, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first == [TLS_HANDSHAKE] => return refuse_tls(stream).await,
+        Ok(Ok(1)) => {}
+        _ => return,
+    }
     let client = peer.ip().to_canonical();
     let service = service_fn(move |request| {
         let state = state.clone();
         async move { Ok::<_, std::convert::Infallible>(route::answer(&state, client, request).await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).pipeline_flush(true).max_buf_size(BUFFERED);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(BUFFERED);
     let mut connection = pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), service));
     // What goes wrong on a connection is its client's affair: it was told, or is gone.
     tokio::select! {
@@ -79,6 +87,21 @@ async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>, mut stopp
             let _ = connection.await;
         }
     }
+}
+
+/// Clients try TLS first (RFC 8446, section 5.1). An answer in plain HTTP tells them at once to go on without; from a
+/// connection that just ends they learn nothing, and try again and again.
+async fn refuse_tls(mut stream: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nplain HTTP only\n";
+    let mut hello = [0; 2048];
+    let exchange = async {
+        // What stays unread would turn the end of the connection into a reset, and the answer would be lost.
+        let _ = stream.read(&mut hello).await?;
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), exchange).await;
 }
 
 /// A connection whose patience ends: a client that takes nothing for [`STALL`] is cut off, or it would hold memory for ever.

@@ -19,19 +19,8 @@ pub enum ServeError {
         source: io::Error,
     },
     /// Two sources pin one tag to different bytes: whichever was served would be wrong for the other.
-    #[error("`{image}` is {one} in {one_from} and {other} in {other_from}")]
-    Disagree {
-        /// The image.
-        image: String,
-        /// Its digest in one source.
-        one: Digest,
-        /// That source.
-        one_from: String,
-        /// Its digest in the other source.
-        other: Digest,
-        /// The other source.
-        other_from: String,
-    },
+    #[error("`{}` is {} in {} and {} in {}", .0.image, .0.one.0, .0.one.1, .0.other.0, .0.other.1)]
+    Disagree(Box<Disagreement>),
     /// The folder for pushes.
     #[error("can not {verb} `{path}`: {source}")]
     Pushes {
@@ -47,6 +36,17 @@ pub enum ServeError {
     Store(#[from] StoreError),
 }
 
+/// A tag that is different bytes in two sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The image.
+    pub image: String,
+    /// Its digest in one source, and that source.
+    pub one: (Digest, String),
+    /// The same of the other.
+    pub other: (Digest, String),
+}
+
 impl ServeError {
     /// A failure around the folder for pushes.
     pub(super) fn pushes(path: &Path, verb: &'static str, source: io::Error) -> Self {
@@ -60,7 +60,7 @@ impl ServeError {
                 "choose another port: --listen 127.0.0.1:5005 (port 0 lets the system choose)".to_owned()
             }
             Self::Listen { .. } => "--listen takes an address of this machine; 0.0.0.0:PORT is all of them".to_owned(),
-            Self::Disagree { .. } => "serve them apart, each on a port of its own: --listen ADDR:PORT".to_owned(),
+            Self::Disagree(_) => "serve them apart, each on a port of its own: --listen ADDR:PORT".to_owned(),
             Self::Pushes { .. } => "--pushes takes a folder that may be written".to_owned(),
             Self::Store(_) => return None,
         })

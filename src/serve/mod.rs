@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-pub use error::ServeError;
+pub use error::{Disagreement, ServeError};
 pub use source::{Source, from_bundle, from_store};
 pub use traffic::{Sent, Status};
 

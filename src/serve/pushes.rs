@@ -20,29 +20,30 @@ use crate::store::image::{Descriptor, MANIFEST_LIMIT};
 
 /// The upload's name, for clients that resume (Docker's API).
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-/// What a manifest's `subject` was (distribution-spec, "Pushing Manifests with Subject") is not told: referrers are not listed.
+/// The longest media type of a manifest, in bytes (RFC 6838 has 127 for each half).
 const MEDIA_TYPE_LIMIT: usize = 255;
 
 /// Answers a request that writes.
 pub(super) async fn write(
     state: &State,
     writable: &Writable,
-    mut request: Request<Incoming>,
+    request: &Request<()>,
+    body: &mut Incoming,
     asked: Asked,
     query: &Query,
 ) -> Result<Reply, Refusal> {
     match (request.method().clone(), asked) {
         (Method::POST, Asked::StartUpload(text)) => {
             let name = route::name(state, &text, query)?;
-            start(state, writable, &mut request, &name, query).await
+            start(state, writable, body, &name, query).await
         }
         (Method::PATCH, Asked::Upload(text, id)) => {
             let name = route::name(state, &text, query)?;
-            patch(writable, &mut request, &name, &id).await
+            patch(writable, request, body, &name, &id).await
         }
         (Method::PUT, Asked::Upload(text, id)) => {
             let name = route::name(state, &text, query)?;
-            finish(writable, &mut request, &name, &id, query).await
+            finish(writable, request, body, &name, &id, query).await
         }
         (Method::DELETE, Asked::Upload(_, id)) => {
             writable.uploads.forget(&id)?;
@@ -50,7 +51,7 @@ pub(super) async fn write(
         }
         (Method::PUT, Asked::Manifest(text, wanted)) => {
             let name = route::name(state, &text, query)?;
-            put_manifest(state, writable, request, &name, &wanted).await
+            put_manifest(state, writable, request, body, &name, &wanted).await
         }
         (Method::DELETE, _) => {
             Err(Refusal::unsupported("GET, HEAD, PUT", "what was pushed stays: nothing is deleted here"))
@@ -69,7 +70,7 @@ pub(super) async fn status(writable: &Writable, id: &str, path: &str) -> Result<
 async fn start(
     state: &State,
     writable: &Writable,
-    request: &mut Request<Incoming>,
+    body: &mut Incoming,
     name: &Name,
     query: &Query,
 ) -> Result<Reply, Refusal> {
@@ -83,7 +84,7 @@ async fn start(
     let mut upload = writable.uploads.fresh().await?;
     if let Some(text) = &query.digest {
         let digest = parse_digest(text)?;
-        upload.append(request.body_mut()).await?;
+        upload.append(body).await?;
         upload.finish(digest).await?;
         return Ok(created(name, &digest));
     }
@@ -91,18 +92,25 @@ async fn start(
     Ok(progress(StatusCode::ACCEPTED, &format!("/v2/{}/blobs/uploads/{id}", name.path), &id, 0))
 }
 
-async fn patch(writable: &Writable, request: &mut Request<Incoming>, name: &Name, id: &str) -> Result<Reply, Refusal> {
+async fn patch(
+    writable: &Writable,
+    request: &Request<()>,
+    body: &mut Incoming,
+    name: &Name,
+    id: &str,
+) -> Result<Reply, Refusal> {
     let upload = writable.uploads.get(id)?;
     let mut upload = upload.lock().await;
     let path = format!("/v2/{}/blobs/uploads/{id}", name.path);
     in_order(request.headers(), &upload, &path)?;
-    append(writable, request.body_mut(), &mut upload, id).await?;
+    append(writable, body, &mut upload, id).await?;
     Ok(progress(StatusCode::ACCEPTED, &path, id, upload.size))
 }
 
 async fn finish(
     writable: &Writable,
-    request: &mut Request<Incoming>,
+    request: &Request<()>,
+    body: &mut Incoming,
     name: &Name,
     id: &str,
     query: &Query,
@@ -112,7 +120,7 @@ async fn finish(
     let upload = writable.uploads.get(id)?;
     let mut upload = upload.lock().await;
     in_order(request.headers(), &upload, &format!("/v2/{}/blobs/uploads/{id}", name.path))?;
-    append(writable, request.body_mut(), &mut upload, id).await?;
+    append(writable, body, &mut upload, id).await?;
     let finished = upload.finish(digest).await;
     // Another request may have forgotten it meanwhile.
     let _ = writable.uploads.forget(id);
@@ -150,7 +158,8 @@ fn in_order(headers: &HeaderMap, upload: &Upload, path: &str) -> Result<(), Refu
 async fn put_manifest(
     state: &State,
     writable: &Writable,
-    request: Request<Incoming>,
+    request: &Request<()>,
+    body: &mut Incoming,
     name: &Name,
     wanted: &Wanted,
 ) -> Result<Reply, Refusal> {
@@ -159,7 +168,7 @@ async fn put_manifest(
         let message = format!("a manifest has at most {MANIFEST_LIMIT} bytes, and all of them must come");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message)
     };
-    let body = Limited::new(request.into_body(), MANIFEST_LIMIT as usize).collect();
+    let body = Limited::new(body, MANIFEST_LIMIT as usize).collect();
     let stalled = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::ManifestInvalid, "nothing came for long");
     let limit = std::time::Duration::from_secs(60);
     let bytes = tokio::time::timeout(limit, body).await.map_err(stalled)?.map_err(too_large)?.to_bytes();

@@ -1,7 +1,9 @@
 //! From a request to its answer: method, path and query. Whatever goes wrong is an answer, too.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -9,6 +11,10 @@ use hyper::{Method, Request, StatusCode};
 use super::reply::{self, Code, Refusal, Reply};
 use super::request::{self, Asked, Name, canonical};
 use super::{State, Writable, blobs, listing, manifests, pushes};
+
+/// How many bytes of a refused request are read, and for how long.
+const DRAINED: usize = 64 << 20;
+const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a query may say.
 #[derive(Debug, Default)]
@@ -41,10 +47,15 @@ impl Query {
 /// Answers a request.
 pub(super) async fn answer(state: &State, client: IpAddr, request: Request<Incoming>) -> Reply {
     state.traffic.request();
+    let (parts, mut body) = request.into_parts();
+    let request = Request::from_parts(parts, ());
     let head = request.method() == Method::HEAD;
-    let mut reply = match dispatch(state, client, request).await {
+    let mut reply = match dispatch(state, client, &request, &mut body).await {
         Ok(reply) => reply,
-        Err(refusal) => refusal.into_reply(),
+        Err(refusal) => {
+            drain(&mut body).await;
+            refusal.into_reply()
+        }
     };
     if head {
         // The length stays in the header.
@@ -53,16 +64,29 @@ pub(super) async fn answer(state: &State, client: IpAddr, request: Request<Incom
     reply
 }
 
-async fn dispatch(state: &State, client: IpAddr, request: Request<Incoming>) -> Result<Reply, Refusal> {
+/// Reads what still comes of a refused request, within bounds: a connection that is closed with bytes unread is reset, and
+/// the client would never see why it was refused.
+async fn drain(body: &mut Incoming) {
+    let mut read = 0;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > DRAINED {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_WITHIN, all).await;
+}
+
+async fn dispatch(state: &State, client: IpAddr, request: &Request<()>, body: &mut Incoming) -> Result<Reply, Refusal> {
     let asked = request::parse(request.uri().path())?;
     let query = Query::parse(request.uri().query());
     match *request.method() {
-        Method::GET | Method::HEAD => read(state, client, &request, asked, &query).await,
+        Method::GET | Method::HEAD => read(state, client, request, asked, &query).await,
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => match (&state.writable, asked) {
-            (Some(writable), Asked::StartUpload(_) | Asked::Upload(..) | Asked::Manifest(..)) => {
-                // Parsed again: the arms above only told that it is one of them.
-                let asked = request::parse(request.uri().path())?;
-                pushes::write(state, writable, request, asked, &query).await
+            (Some(writable), asked @ (Asked::StartUpload(_) | Asked::Upload(..) | Asked::Manifest(..))) => {
+                pushes::write(state, writable, request, body, asked, &query).await
             }
             (Some(_), _) => Err(Refusal::unsupported("GET, HEAD", "there is nothing to write at this path")),
             (None, _) => {
@@ -76,7 +100,7 @@ async fn dispatch(state: &State, client: IpAddr, request: Request<Incoming>) -> 
 async fn read(
     state: &State,
     client: IpAddr,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     asked: Asked,
     query: &Query,
 ) -> Result<Reply, Refusal> {

@@ -6,6 +6,7 @@ mod support;
 mod bundles;
 mod carry;
 mod cases;
+mod closure;
 mod fetching;
 mod golden;
 mod locking;

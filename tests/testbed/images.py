@@ -105,7 +105,7 @@ LAYERS = {name: files for name, (files, _) in PROGRAMS.items()} | {
     'kube-proxy': [part('kube-proxy', '/usr/local/bin/kube-proxy')],
     'podnet': [part('kubectl', '/usr/bin/kubectl'), ours('podnet.sh', '/podnet.sh', 0o755)],
     'haproxy': [File('/usr/local/etc/haproxy/haproxy.cfg', data=HAPROXY_BOOT)],
-    'prometheus': [File('/usr/bin/prometheus', source=os.path.join(OUT, 'trees/prometheus'), mode=0o755),
+    'prometheus': [File('/usr/bin/prometheus', source=os.path.join(PARTS, 'prometheus'), mode=0o755),
                    File('/prometheus', mode=0o777), File('/etc/prometheus/prometheus.yml', data=b'scrape_configs: []\n'),
                    File('/etc/prometheus/consoles/index.html', data=b''), File('/etc/prometheus/console_libraries/index.html', data=b'')],
     'agent': [File('/usr/local/bin/jenkins-agent', data=b'#!/bin/sh\necho "agent $JENKINS_AGENT_NAME is here"; exec sleep infinity\n', mode=0o755)],
@@ -150,9 +150,8 @@ def image_of(registry, name):
 
 
 def main():
-    new = os.path.join(OUT, 'registry/data')
-    shutil.rmtree(new, ignore_errors=True)
-    registry = Registry(new)
+    shutil.rmtree(REGISTRY, ignore_errors=True)
+    registry = Registry(REGISTRY)
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         futures = {('tree', name): pool.submit(make, 'tree', name) for name in ('node', 'tools')}
         futures |= {('files', name): pool.submit(make, 'files', name) for name in LAYERS}
@@ -164,7 +163,7 @@ def main():
     registry.image(['labimg-test/podnet:1'], [tools, made['files', 'podnet']], {'Entrypoint': ['/podnet.sh'], 'Env': [PATH]})
     registry.image(['kindest/haproxy:v20230606-42a2262b'], [tools, made['files', 'haproxy']],
                    {'Entrypoint': HAPROXY, 'Env': [PATH], 'StopSignal': 'SIGUSR1'})
-    registry.image(['prom/prometheus:v2.42.0'], [tools, made['files', 'prometheus']],
+    registry.image(['prom/prometheus:v3.5.0'], [tools, made['files', 'prometheus']],
                    {'Entrypoint': ['/bin/prometheus'], 'Env': [PATH], 'User': '65534', 'WorkingDir': '/prometheus',
                     'Cmd': ['--config.file=/etc/prometheus/prometheus.yml', '--storage.tsdb.path=/prometheus']})
     registry.image(['jenkins/inbound-agent:stand-in'], [tools, made['files', 'agent']],

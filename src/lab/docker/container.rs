@@ -1,6 +1,7 @@
 //! Containers: made once, found again, replaced when what they are made from changed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Found {
     pub mounts: Vec<String>,
     /// Ports of the host that lead to it: address, host port, container port.
     pub ports: Vec<(String, u16, u16)>,
+    /// Its IPv4 address; none while it does not run.
+    pub address: Option<Ipv4Addr>,
 }
 
 impl Found {
@@ -286,7 +289,9 @@ fn of_inspect(name: &str, found: ContainerInspectResponse) -> Found {
     let state = found.state.and_then(|s| s.status).map(|s| s.to_string()).unwrap_or_default();
     let labels = found.config.and_then(|c| c.labels).unwrap_or_default().into_iter().collect();
     let mounts = found.mounts.unwrap_or_default().into_iter().filter_map(|m| m.source).collect();
-    let bound = found.network_settings.and_then(|n| n.ports).unwrap_or_default();
+    let network = found.network_settings.unwrap_or_default();
+    let address = address(network.networks.as_ref());
+    let bound = network.ports.unwrap_or_default();
     let mut ports = Vec::new();
     for (inside, outside) in bound {
         let inside = inside.split('/').next().and_then(|p| p.parse().ok()).unwrap_or(0);
@@ -296,7 +301,7 @@ fn of_inspect(name: &str, found: ContainerInspectResponse) -> Found {
         }
     }
     ports.sort();
-    Found { name: name.to_owned(), state, labels, mounts, ports }
+    Found { name: name.to_owned(), state, labels, mounts, ports, address }
 }
 
 fn of_summary(found: ContainerSummary) -> Found {
@@ -305,13 +310,20 @@ fn of_summary(found: ContainerSummary) -> Found {
     let mut ports: Vec<_> =
         ports.into_iter().filter_map(|p| Some((p.ip.unwrap_or_default(), p.public_port?, p.private_port))).collect();
     ports.sort();
+    let address = address(found.network_settings.and_then(|n| n.networks).as_ref());
     Found {
         name: name.trim_start_matches('/').to_owned(),
         state: found.state.map(|s| s.to_string()).unwrap_or_default(),
         labels: found.labels.unwrap_or_default().into_iter().collect(),
         mounts: found.mounts.unwrap_or_default().into_iter().filter_map(|m| m.source).collect(),
         ports,
+        address,
     }
+}
+
+/// The address on the only network our containers and nodes are on.
+fn address(networks: Option<&HashMap<String, EndpointSettings>>) -> Option<Ipv4Addr> {
+    networks?.values().find_map(|n| n.ip_address.as_deref()?.parse().ok())
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Networks and volumes.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use bollard::errors::Error;
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
+use bollard::models::{
+    EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkDisconnectRequest, VolumeCreateRequest,
+};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions, RemoveVolumeOptions};
 
 use super::connect::{Docker, is_missing};
@@ -27,8 +31,11 @@ impl Docker {
         }
         let mut wrong = None;
         for six in [true, false] {
-            match self.api.create_network(request(name, lab, six)).await {
-                Ok(_) => return Ok(true),
+            match self.api.create_network(request(name, lab, six, None)).await {
+                Ok(_) => {
+                    self.own_range(name, lab, six).await?;
+                    return Ok(true);
+                }
                 Err(Error::DockerResponseServerError { status_code: 409, .. }) => return Ok(false),
                 Err(error) => wrong = Some(error),
             }
@@ -36,6 +43,45 @@ impl Docker {
         match wrong {
             Some(error) => Err(self.failed(&what, &error)),
             None => Ok(true),
+        }
+    }
+
+    /// Makes the network again with the range that the engine chose for it as its own: only such a network takes fixed addresses,
+    /// which nodes need after a reboot.
+    async fn own_range(&self, name: &str, lab: &str, six: bool) -> Result<(), LabError> {
+        let what = format!("make network `{name}`");
+        let failed = |e: Error| self.failed(&what, &e);
+        let found = self.api.inspect_network(name, None::<InspectNetworkOptions>).await.map_err(failed)?;
+        let ranges = found.ipam.and_then(|i| i.config).unwrap_or_default();
+        let Some(four) = ranges.into_iter().find(|r| r.subnet.as_ref().is_some_and(|s| s.contains('.'))) else {
+            return Ok(());
+        };
+        self.api.remove_network(name).await.map_err(failed)?;
+        self.api.create_network(request(name, lab, six, Some(four))).await.map(drop).map_err(failed)
+    }
+
+    /// Gives a stopped container a fixed address on the network.
+    ///
+    /// # Errors
+    /// A network that takes none, or an engine that does not answer.
+    pub async fn fix_address(&self, network: &str, container: &str, address: Ipv4Addr) -> Result<(), LabError> {
+        let failed = |e: Error| self.failed(&format!("give `{container}` its address {address}"), &e);
+        let leave = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        match self.api.disconnect_network(network, leave).await {
+            Err(error) if !is_missing(&error) => return Err(failed(error)),
+            _ => {}
+        }
+        let fixed = EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..EndpointIpamConfig::default() };
+        let endpoint = EndpointSettings { ipam_config: Some(fixed), ..EndpointSettings::default() };
+        let join = NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(endpoint) };
+        match self.api.connect_network(network, join).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Never leave it without any network.
+                let any = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+                let _ = self.api.connect_network(network, any).await;
+                Err(failed(error))
+            }
         }
     }
 
@@ -109,16 +155,17 @@ impl Docker {
     }
 }
 
-fn request(name: &str, lab: &str, six: bool) -> NetworkCreateRequest {
+fn request(name: &str, lab: &str, six: bool, four: Option<IpamConfig>) -> NetworkCreateRequest {
     let masquerade = ("com.docker.network.bridge.enable_ip_masquerade".to_owned(), "true".to_owned());
     let range = IpamConfig { subnet: Some(RANGE.to_owned()), ..IpamConfig::default() };
+    let ranges: Vec<IpamConfig> = four.into_iter().chain(six.then_some(range)).collect();
     NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
         options: Some(HashMap::from([masquerade])),
         labels: Some(labels(lab, "network")),
         enable_ipv6: six.then_some(true),
-        ipam: six.then(|| Ipam { config: Some(vec![range]), ..Ipam::default() }),
+        ipam: (!ranges.is_empty()).then(|| Ipam { config: Some(ranges), ..Ipam::default() }),
         ..NetworkCreateRequest::default()
     }
 }

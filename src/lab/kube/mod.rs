@@ -26,6 +26,20 @@ pub struct Api {
     pub cluster: String,
     /// The client.
     pub client: Client,
+    /// The same, but one that never asks again: a 503 that a service gives through the API server is an answer.
+    pub plain: Client,
+}
+
+impl Api {
+    /// The API that a configuration leads to; no request is made.
+    ///
+    /// # Errors
+    /// A configuration that can not be used.
+    pub fn new(cluster: &str, config: Config) -> Result<Self, kube::Error> {
+        let mut once = config.clone();
+        once.default_retry = false;
+        Ok(Self { cluster: cluster.to_owned(), client: Client::try_from(config)?, plain: Client::try_from(once)? })
+    }
 }
 
 /// Opens the API of `cluster` by a kubeconfig file; no request is made.
@@ -38,6 +52,5 @@ pub async fn connect(cluster: &str, kubeconfig: &Path, context: Option<&str>) ->
         .map_err(|e| LabError::failed(what(), e).hint("`labimg up` makes the cluster and this file"))?;
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(file, &options).await.map_err(|e| LabError::failed(what(), e))?;
-    let client = Client::try_from(config).map_err(|e| LabError::failed(what(), e))?;
-    Ok(Api { cluster: cluster.to_owned(), client })
+    Api::new(cluster, config).map_err(|e| LabError::failed(what(), e))
 }

@@ -40,7 +40,7 @@ pub async fn ask(
         request = request.header(name, value);
     }
     let request = request.body(Body::empty()).map_err(|e| LabError::failed(what(), e))?;
-    let response = api.client.send(request).await.map_err(|e| LabError::failed(what(), e))?;
+    let response = api.plain.send(request).await.map_err(|e| LabError::failed(what(), e))?;
     let status = response.status().as_u16();
     let text = |v: &hyper::header::HeaderValue| String::from_utf8_lossy(v.as_bytes()).into_owned();
     let headers = response.headers().iter().map(|(k, v)| (k.as_str().to_owned(), text(v))).collect();

@@ -1,10 +1,143 @@
-//! Is this machine fit for this lab?
+//! Is this machine fit for this lab? Changes nothing, and never fails: what can not be found out is a finding, too.
+//!
+//! `probe` looks, `judge` says what it means: pure, so that every judgement has a test without the machine for it.
 
-use super::finding::Finding;
+mod cluster;
+mod judge;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::docker::Docker;
+use super::docker::image::bundled;
+use super::engine;
+use super::finding::{Finding, Verdict};
 use super::session::Session;
-use crate::model::profile::Cluster;
+use super::tools;
+use super::{mirror, run};
+use crate::base::digest::Digest;
+use crate::model::profile::{Cluster, Engine};
+use crate::store::image::image_parts;
+pub use cluster::kind;
 
-/// What engine `kind` needs.
-pub async fn kind(_session: &Session, _cluster: &Cluster) -> Vec<Finding> {
-    Vec::new()
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks at everything the lab needs: the machine, the engine, then each cluster.
+pub async fn session(session: &Session) -> Vec<Finding> {
+    let mut found = vec![judge::clock(session.machine.now, session.lock.epoch), probe::state(&session.state)];
+    found.extend(probe::own_space(session));
+    let kinds: Vec<&Cluster> = session.profile.cluster.iter().filter(|c| *c.engine == Engine::Kind).collect();
+    found.extend(carried(session, !kinds.is_empty()));
+    if !kinds.is_empty() {
+        match Docker::connect(&session.machine).await {
+            Err(error) => {
+                let hint = error.advice().unwrap_or("`docker info` shows why").to_owned();
+                found.push(Finding::bad("docker", error.to_string(), hint));
+                return found;
+            }
+            Ok(docker) => found.extend(machine(session, &docker, &kinds).await),
+        }
+    }
+    let each = session.profile.cluster.iter().map(|c| of_cluster(session, c));
+    found.extend(join_all(each).await.into_iter().flatten());
+    found
+}
+
+/// Whether nothing found keeps the lab from coming up.
+pub fn is_fit(found: &[Finding]) -> bool {
+    found.iter().all(|f| f.verdict != Verdict::Bad)
+}
+
+async fn of_cluster(session: &Session, cluster: &Cluster) -> Vec<Finding> {
+    let what = format!("cluster {}", *cluster.name);
+    match engine::of_cluster(cluster) {
+        Err(error) => {
+            let hint = error.advice().unwrap_or_default().to_owned();
+            vec![Finding::bad(what, error.to_string(), hint)]
+        }
+        Ok(engine) => match tokio::time::timeout(PATIENCE, engine.preflight(session, cluster)).await {
+            Ok(found) => found,
+            Err(_) => {
+                let seen = format!("no answer in {} s", PATIENCE.as_secs());
+                vec![Finding::bad(what, seen, "`docker ps` and `docker info` show whether the engine answers")]
+            }
+        },
+    }
+}
+
+/// Programs of this machine that the bundle must carry, and labimg itself.
+fn carried(session: &Session, kind: bool) -> Vec<Finding> {
+    let deploys = &session.profile.deploy;
+    let mut needed = Vec::new();
+    if kind {
+        needed.push("kind");
+    }
+    if deploys.iter().any(|d| d.chart.is_some()) {
+        needed.push("helm");
+    }
+    if deploys.iter().any(|d| d.istio.is_some()) {
+        needed.push("istioctl");
+    }
+    let look = |name: &&str| match session.machine.tools_from_path {
+        true => {
+            run::find(&session.machine, name).ok_or_else(|| "not in PATH".to_owned()).map(|p| p.display().to_string())
+        }
+        false => tools::carried(session, name).map(|()| "in the bundle".to_owned()).map_err(|e| e.to_string()),
+    };
+    let hint = "add it to the profile's `[tool.*]` for this platform and build again, or set `tools-from-path = true`";
+    let mut found: Vec<Finding> = needed
+        .iter()
+        .map(|name| match look(name) {
+            Ok(seen) => Finding::ok(format!("tool {name}"), seen),
+            Err(seen) => Finding::bad(format!("tool {name}"), seen, hint),
+        })
+        .collect();
+    if kind {
+        found.push(match mirror::own_image(session) {
+            Ok(image) => Finding::ok("labimg for containers", format!("`{}` in the bundle", image.tagged())),
+            Err(e) => Finding::bad("labimg for containers", e.to_string(), e.advice().unwrap_or_default().to_owned()),
+        });
+        found.push(match run::find(&session.machine, "docker") {
+            Some(path) => Finding::ok("docker command", path.display().to_string()),
+            None => Finding::bad(
+                "docker command",
+                "not in PATH, and kind runs it",
+                "install it (Debian, Ubuntu: `sudo apt install docker-cli`)",
+            ),
+        });
+    }
+    found
+}
+
+/// What all clusters of engine `kind` share.
+async fn machine(session: &Session, docker: &Docker, kinds: &[&Cluster]) -> Vec<Finding> {
+    let facts = match probe::engine(docker).await {
+        Ok(facts) => facts,
+        Err(error) => return vec![Finding::bad("docker", error.to_string(), "`docker info` shows why")],
+    };
+    let needs = judge::needs(session.bundle.index(), kinds, image_bytes(session, kinds));
+    let mut found = vec![judge::docker(&facts, docker.host())];
+    found.extend(judge::rootless(&facts));
+    found.push(judge::memory(facts.memory, &needs));
+    found.push(judge::cpus(facts.cpus, &needs));
+    found.extend(judge::engine_clock(session.machine.now, facts.time));
+    if docker.is_local() {
+        found.extend(probe::free(&facts.root).map(|free| judge::disk(&facts.root, free, &needs)));
+        found.extend(probe::kernel(needs.nodes));
+    }
+    found.extend(probe::beside(session, docker).await);
+    found
+}
+
+/// Bytes of the images that kind runs itself, as they are packed.
+fn image_bytes(session: &Session, kinds: &[&Cluster]) -> u64 {
+    let names = kinds.iter().filter_map(|c| engine::kind::run_images(session, c).ok()).flatten();
+    let images = names.filter_map(|name| bundled(&session.bundle, &name).ok());
+    let parts = images.filter_map(|i| image_parts(&*session.bundle, i.platforms.values().next()?).ok());
+    let blobs: BTreeMap<Digest, u64> = parts.flat_map(|p| p.layers).map(|l| (l.digest, l.size)).collect();
+    blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))
 }

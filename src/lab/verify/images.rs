@@ -79,7 +79,7 @@ pub async fn look(known: &Known, api: &Api, cluster: &Cluster) -> Look {
     }
     let pushed = match &cluster.registry {
         Some(registry) if !strange.is_empty() => {
-            let names = [format!("localhost:{}", *registry.port), format!("127.0.0.1:{}", *registry.port)];
+            let names = [crate::lab::registry::host(registry), format!("127.0.0.1:{}", *registry.port)];
             let names: Vec<String> = names.into_iter().chain([format!("{}:5000", *registry.name)]).collect();
             pushed::find(&format!("http://127.0.0.1:{}", *registry.port), &names, &strange).await
         }
@@ -90,7 +90,12 @@ pub async fn look(known: &Known, api: &Api, cluster: &Cluster) -> Look {
         Err(why) => (BTreeSet::new(), Some(why)),
     };
     strange.retain(|one| one.digest.is_none_or(|digest| !pushed.contains(&digest)));
+    let asked = note.is_none();
     let against = reasons(&strange, cluster, note);
+    if asked && !against.is_empty() {
+        // What runs does not become something else by waiting.
+        return Look::Never(against);
+    }
     Look::judged(against, || {
         let waiting = if waiting == 0 { String::new() } else { format!("; {waiting} containers have not started") };
         let (bundle, nodes, pushed) = (of_bundle.len(), of_nodes.len(), pushed.len());

@@ -43,7 +43,9 @@ fn judge(check: &MetricCheck, data: &Data) -> Look {
     let (labels, value) = match first(data) {
         Ok(Some(found)) => found,
         Ok(None) => return Look::not_yet(format!("`{}` has no value: no such series", check.query)),
-        Err(why) => return Look::Never(vec![why]),
+        // What a query gives is never of another type the next time; garbage may be.
+        Err(why) if matches!(data.result_type.as_str(), "string" | "matrix") => return Look::Never(vec![why]),
+        Err(why) => return Look::not_yet(why),
     };
     let shown = format!("{}{value}", labels.map(|l| format!("{l} ")).unwrap_or_default());
     let too_small = check.min.filter(|min| value < *min || value.is_nan());
@@ -139,7 +141,7 @@ mod tests {
     fn no_value_is_not_yet_and_no_number_is_never() {
         assert!(matches!(judged("", r#"{"resultType":"vector","result":[]}"#), Look::NotYet(_)));
         assert!(matches!(judged("", r#"{"resultType":"string","result":[1,"x"]}"#), Look::Never(_)));
-        assert!(matches!(judged("", r#"{"resultType":"vector","result":[{"value":7}]}"#), Look::Never(_)));
+        assert!(matches!(judged("", r#"{"resultType":"vector","result":[{"value":7}]}"#), Look::NotYet(_)));
         let nan = r#"{"resultType":"scalar","result":[1.5,"NaN"]}"#;
         assert!(matches!(judged("min = 0", nan), Look::NotYet(_)));
     }

@@ -9,9 +9,12 @@ use super::look::{Ended, Look, Seen, until};
 use super::report::Open;
 use super::via::{self, Found, Role};
 use super::{Broke, Chain, images, metric, page, telemetry, trace, written};
+use crate::lab::error::LabError;
+use crate::lab::kube::kinds::Kinds;
+use crate::lab::kube::ready::{self, Scope, Wait};
 use crate::lab::kube::{Api, dns};
 use crate::lab::session::Session;
-use crate::model::profile::{Check, Cluster, DnsCheck, MetricCheck, TraceCheck};
+use crate::model::profile::{Check, Cluster, DnsCheck, MetricCheck, Ready, TraceCheck};
 
 /// Longest the chain is looked into.
 const CHAIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,7 +57,7 @@ pub(super) async fn run(
         Check { log: Some(log), .. } => until(timeout, || written::look(log, api, namespace)).await,
         Check { dns: Some(name), .. } => until(timeout, || resolved(api, name)).await,
         Check { images: true, .. } => all_known(&at, timeout).await,
-        _ => until(timeout, || async { Look::Never(vec!["nothing to wait for is known yet".to_owned()]) }).await,
+        _ => waited(&at, check, timeout).await,
     };
     (name, ended)
 }
@@ -65,6 +68,27 @@ fn cluster_of<'a>(session: &'a Session, check: &Check) -> Option<&'a Cluster> {
     let deploy = via.and_then(|via| session.profile.deploy.iter().find(|d| *d.name == **via));
     let named = check.cluster.as_ref().or(deploy.and_then(|d| d.cluster.as_ref()));
     session.cluster(named.map(|n| n.as_str())).ok()
+}
+
+/// Waits for all that the check names, at once; the reasons are those of readiness.
+async fn waited(at: &Place<'_>, check: &Check, timeout: Duration) -> Ended {
+    let kinds = Kinds::new(at.api.client.clone());
+    let scope = Scope { api: at.api, kinds: &kinds, namespace: at.namespace, brought: None };
+    let deadline = tokio::time::Instant::now() + timeout;
+    let silent = |_: &str| {};
+    let one = async |text: &str| -> Result<(), Vec<String>> {
+        let wanted: Ready = text.parse().map_err(|why| vec![why])?;
+        let how = Wait { deadline, what: "check", say: &silent };
+        ready::wait(&scope, &wanted, text, &how).await.map_err(|error| match error {
+            LabError::NotReady { reasons, .. } => [format!("{text} is not ready")].into_iter().chain(reasons).collect(),
+            other => vec![format!("{text}: {other}")],
+        })
+    };
+    let all = futures_util::future::join_all(check.ready.iter().map(|text| one(text))).await;
+    let against: Vec<String> = all.into_iter().filter_map(Result::err).flatten().collect();
+    let names: Vec<&str> = check.ready.iter().map(|text| text.as_str()).collect();
+    let seen = Seen { detail: format!("{}: ready", names.join(", ")), open: Vec::new() };
+    Ended { result: if against.is_empty() { Ok(seen) } else { Err(against) }, attempts: 1, chain: None }
 }
 
 async fn resolved(api: &Api, check: &DnsCheck) -> Look {

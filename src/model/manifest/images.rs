@@ -1,15 +1,4 @@
-//! The images an object names.
-//!
-//! What counts:
-//! - `image` of what stands in a list `containers`, `initContainers` or `ephemeralContainers`, wherever that list is (built-in
-//!   kinds, pod templates inside custom resources): any text there is a reference, also one without registry or tag;
-//! - `image.reference` of what stands in a list `volumes` (an image as a volume);
-//! - any other text under a key `image` that reads as a reference **and** looks like one: it has a `/`, a tag or a digest, and is
-//!   no URL and no picture file.
-//!
-//! What does not: the schemas of a CustomResourceDefinition (they describe fields, they run nothing); `image: auto` of a pod that
-//! Istio's injection fills in (annotation or label with `inject.istio.io/` or `sidecar.istio.io/`); texts inside texts, such as
-//! YAML in a ConfigMap or images in arguments and environment variables.
+//! The images an object names; what counts is said at [`images`].
 
 use std::collections::BTreeMap;
 
@@ -32,7 +21,18 @@ pub struct ImageUse {
     pub pull_policy: Option<String>,
 }
 
-/// The images an object names (rules: [module](self)), in the order of their paths.
+/// The images an object names, in an order that depends on the object alone.
+///
+/// What counts:
+/// - `image` of what stands in a list `containers`, `initContainers` or `ephemeralContainers`, wherever that list is (built-in
+///   kinds, pod templates inside custom resources): any text there is a reference, also one without registry or tag;
+/// - `image.reference` of what stands in a list `volumes` (an image as a volume);
+/// - any other text under a key `image` that reads as a reference **and** looks like one: it has a `/`, a tag or a digest, and is
+///   no URL, no path and no picture file.
+///
+/// What does not: the schemas of a CustomResourceDefinition (they describe fields, they run nothing); `image: auto` of a pod that
+/// Istio's injection fills in (an annotation or label that starts with `inject.istio.io/` or `sidecar.istio.io/`); texts inside
+/// texts, such as YAML in a ConfigMap, arguments and environment variables.
 pub fn images(object: &Object) -> Vec<ImageUse> {
     if object.kind() == "CustomResourceDefinition" {
         return Vec::new();

@@ -10,7 +10,7 @@ use super::{MAX_BYTES, ManifestError};
 /// A Kubernetes object of a manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
-    /// The object: a JSON object with `apiVersion` and `kind`.
+    /// The object: a JSON object with a `kind`. (Whether the rest fits that kind is the API server's business.)
     pub value: Value,
     /// Line it starts at, from 1.
     pub line: usize,
@@ -24,7 +24,7 @@ impl Object {
         text(&self.value, "kind")
     }
 
-    /// Its `apiVersion`.
+    /// Its `apiVersion`; empty where it says none.
     pub fn api_version(&self) -> &str {
         text(&self.value, "apiVersion")
     }
@@ -89,10 +89,8 @@ fn flatten(document: Document, like: Option<(&Value, &str)>, objects: &mut Vec<O
         map.insert("apiVersion".to_owned(), version.clone());
         map.insert("kind".to_owned(), kind.into());
     }
-    for key in ["apiVersion", "kind"] {
-        if map.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err(wrong(&format!("it has no `{key}`")));
-        }
+    if map.get("kind").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return Err(wrong("it has no `kind`"));
     }
     let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
     let of = kind.strip_suffix("List").map(str::to_owned);

@@ -101,7 +101,7 @@ fn what_is_wrong_has_a_line() {
     assert_eq!(refused("apiVersion: v1\nkind: A\n---\njust words\n").line, 4);
     assert_eq!(refused("apiVersion: v1\nkind: A\n---\n- 1\n").line, 4);
     let kindless = refused("---\nreplicas: 1\n");
-    assert_eq!((kindless.line, kindless.what.contains("apiVersion")), (2, true));
+    assert_eq!((kindless.line, kindless.what.contains("no `kind`")), (2, true));
     refused("<!DOCTYPE html>\n<html><body>404: not found</body></html>\n");
     refused("apiVersion: v1\nkind: {{ .Values.kind }}\n");
     refused("a: *nowhere\n");
@@ -134,9 +134,9 @@ fn bombs_end_early() {
 }
 
 /// A CRD file of about 5 MB, as operators publish them.
-fn crds() -> String {
+fn crds(number: usize) -> String {
     let mut text = String::new();
-    for crd in 0..25 {
+    for crd in 0..number {
         let _ = write!(
             text,
             "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: things{crd}.example.org\nspec:\n  versions:\n  - name: v1\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties:\n"
@@ -153,15 +153,15 @@ fn crds() -> String {
 
 #[test]
 fn large_files_are_quick() {
-    let text = crds();
-    assert!(text.len() > 5_000_000, "{}", text.len());
+    // Unoptimised, and with other tests beside it, a fifth says as much.
+    let (number, limit) = if cfg!(debug_assertions) { (5, 30) } else { (25, 3) };
+    let text = crds(number);
+    assert!(text.len() > number * 200_000, "{}", text.len());
     let started = Instant::now();
     let objects = parse(&text).unwrap();
-    assert_eq!(objects.len(), 25);
+    assert_eq!(objects.len(), number);
     assert!(objects.iter().all(|o| images(o).is_empty()));
-    // Well under a second when optimised.
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    eprintln!("5 MB of CRDs: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(limit), "{:?}", started.elapsed());
 }
 
 fn found(text: &str) -> Vec<(String, String, usize)> {

@@ -178,6 +178,8 @@ impl Profile {
         inputs.locals.extend(self.manifest.iter().filter_map(|m| m.path.as_deref()).cloned());
         inputs.locals.extend(self.file.iter().filter_map(|f| f.path.as_deref()).cloned());
         inputs.locals.extend(self.text.iter().map(|t| t.path.to_string()));
+        let mounts = self.cluster.iter().flat_map(|c| &c.mounts);
+        inputs.locals.extend(mounts.filter_map(|m| m.path.as_deref()).cloned());
     }
 }
 

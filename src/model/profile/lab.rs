@@ -231,7 +231,9 @@ pub struct Link {
     pub namespace: Option<String>,
 }
 
-/// The observability stack as one table: what it says becomes images, manifests, deploys and checks of the profile.
+/// The observability stack as one table. What it says becomes ordinary tables: images, manifests and deploys called `jaeger`,
+/// `otel-gateway`, `otel-agent` and `prometheus`, and checks. Collectors come after Jaeger; agents send to the gateway where
+/// there is one, else to Jaeger. Services are called as the deploys; OTLP is at their ports 4317 (gRPC) and 4318 (HTTP).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Observability {
@@ -241,16 +243,17 @@ pub struct Observability {
     /// Namespace (`observability` where not given).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Loc<String>>,
-    /// Jaeger all-in-one of this version: stores and shows traces.
+    /// Jaeger all-in-one of this version (`1.62.0`): stores and shows traces (16686), takes OTLP and Zipkin (9411).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jaeger: Option<Loc<String>>,
-    /// OpenTelemetry Collector of this version.
+    /// OpenTelemetry Collector of this version (`0.111.0`), the core distribution; without Jaeger it prints what it gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collector: Option<Loc<String>>,
-    /// How the collector runs: `gateway` (a Deployment and its Service) and `agent` (on every node, reached at 127.0.0.1).
+    /// How the collector runs: `gateway` (a Deployment and its Service) and `agent` (on every node, reached at 127.0.0.1); both
+    /// where not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modes: Vec<Loc<CollectorMode>>,
-    /// Prometheus of this version: scrapes the collectors and whatever is annotated for it.
+    /// Prometheus of this version (`3.5.0`): scrapes the collectors and every pod annotated `prometheus.io/scrape: "true"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<Loc<String>>,
     /// Deploys that must be ready before.

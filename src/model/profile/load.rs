@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Profile, merge, paths, validate};
+use super::{Profile, expand, merge, paths, validate};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
 /// The only schema this labimg reads.
@@ -84,7 +84,8 @@ pub fn parse_from(
     let merged: DeTable<'_> = merged.into_iter().filter(|(key, _)| key.get_ref() != "imports").collect();
     let mut profile = Profile::deserialize(toml::de::Deserializer::from(Spanned::new(0..text.len(), merged)))
         .map_err(|e| diagnose(&sources, e.message(), e.span()))?;
-    let mut diagnostics = paths::resolve(&mut profile, &sources);
+    let mut diagnostics = expand::expand(&mut profile, &sources);
+    diagnostics.extend(paths::resolve(&mut profile, &sources));
     diagnostics.extend(validate::validate(&profile, &sources));
     if diagnostics.is_empty() { Ok(LoadedProfile { profile, sources }) } else { Err(ProfileError { diagnostics }) }
 }

@@ -3,6 +3,7 @@
 //! [`parse`] reads the root file and its imports into one [`Profile`]: the files' TOML trees are merged by name, then read
 //! into the types below in one go, so that every error and every value knows the file, line and column it comes from.
 
+mod expand;
 mod inputs;
 mod inputs_made;
 mod lab;

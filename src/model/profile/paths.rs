@@ -79,6 +79,7 @@ fn local_paths(profile: &mut Profile) -> Vec<&mut Loc<String>> {
     all.extend(profile.text.iter_mut().map(|t| &mut t.path));
     all.extend(profile.image.iter_mut().filter_map(|i| i.build.as_mut()));
     all.extend(profile.debian.values_mut().filter_map(|d| d.keyring.as_mut()));
+    all.extend(profile.cluster.iter_mut().flat_map(|c| &mut c.mounts).filter_map(|m| m.path.as_mut()));
     all
 }
 

@@ -65,11 +65,8 @@ impl Engine for Existing {
     ) -> BoxFuture<'a, Result<Option<ClusterState>, LabError>> {
         Box::pin(async move {
             let there = session.state.kubeconfig(&cluster.name).is_file();
-            let state = || ClusterState {
-                name: cluster.name.to_string(),
-                engine: self.name().to_owned(),
-                nodes: Vec::new(),
-            };
+            let state =
+                || ClusterState { name: cluster.name.to_string(), engine: self.name().to_owned(), nodes: Vec::new() };
             Ok(there.then(state))
         })
     }
@@ -80,8 +77,7 @@ async fn open(cluster: &Cluster, own: Kubeconfig) -> Result<kube::Api, LabError>
     let options = ::kube::config::KubeConfigOptions::default();
     let config = ::kube::Config::from_custom_kubeconfig(own, &options).await;
     let config = config.map_err(|e| LabError::failed(what(), e))?;
-    let client = ::kube::Client::try_from(config).map_err(|e| LabError::failed(what(), e))?;
-    Ok(kube::Api { cluster: cluster.name.to_string(), client })
+    kube::Api::new(&cluster.name, config).map_err(|e| LabError::failed(what(), e))
 }
 
 async fn version(api: &kube::Api) -> Result<String, LabError> {

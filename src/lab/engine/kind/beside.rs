@@ -38,11 +38,22 @@ pub(super) async fn ensure(docker: &Docker, session: &Session, cluster: &Cluster
 /// As [`ensure`].
 pub(super) async fn images(docker: &Docker, session: &Session, cluster: &Cluster) -> Result<(), LabError> {
     let _one = IMAGES.lock().await;
-    session.load_image(docker, &node_image(session, cluster)?).await?;
-    if control_planes(cluster) > 1 {
-        session.load_image(docker, &balancer(session)?).await?;
+    for name in run_images(session, cluster)? {
+        session.load_image(docker, &name).await?;
     }
     Ok(())
+}
+
+/// The images that kind runs itself: the node image, and the load balancer before several control planes.
+///
+/// # Errors
+/// A bundle that lacks one.
+pub fn run_images(session: &Session, cluster: &Cluster) -> Result<Vec<ImageRef>, LabError> {
+    let mut names = vec![node_image(session, cluster)?];
+    if control_planes(cluster) > 1 {
+        names.push(balancer(session)?);
+    }
+    Ok(names)
 }
 
 /// The node image: the one baked at build time, else the profile's, else kind's of that version.
@@ -50,16 +61,17 @@ pub(super) async fn images(docker: &Docker, session: &Session, cluster: &Cluster
 /// # Errors
 /// A bundle that holds none.
 pub(super) fn node_image(session: &Session, cluster: &Cluster) -> Result<ImageRef, LabError> {
-    let text = match (cluster.preload, &cluster.node_image, &cluster.kubernetes) {
-        (true, _, Some(version)) => format!("labimg.lab/node/{}/{}:{}", session.name(), *cluster.name, **version),
-        (_, Some(image), _) => return image::bundled(&session.bundle, image).map(|i| i.reference),
-        (_, None, Some(version)) => format!("docker.io/kindest/node:{}", **version),
-        (_, None, None) => {
-            let why = "the profile names neither `node-image` nor `kubernetes`";
-            return Err(LabError::failed(format!("cluster `{}`: node image", *cluster.name), why));
+    let what = || format!("cluster `{}`: node image", *cluster.name);
+    let said = session.profile.preloaded_node_image(cluster).or_else(|| cluster.node_image.as_deref().cloned());
+    let name = match (said, &cluster.kubernetes) {
+        (Some(name), _) => name,
+        (None, Some(version)) => {
+            format!("docker.io/kindest/node:{}", **version).parse().map_err(|e| LabError::failed(what(), e))?
+        }
+        (None, None) => {
+            return Err(LabError::failed(what(), "the profile names neither `node-image` nor `kubernetes`"));
         }
     };
-    let name = text.parse().map_err(|e| LabError::failed(format!("cluster `{}`: node image", *cluster.name), e))?;
     image::bundled(&session.bundle, &name).map(|i| i.reference)
 }
 

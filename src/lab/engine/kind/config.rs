@@ -99,7 +99,8 @@ pub(super) mod tests {
     #[test]
     fn one_node_is_the_least() {
         let config = written("kubernetes = \"v1.34.0\"", None);
-        let mounts = json!([{ "hostPath": "/s/certs.d", "containerPath": "/etc/containerd/certs.d", "readOnly": true }]);
+        let mounts =
+            json!([{ "hostPath": "/s/certs.d", "containerPath": "/etc/containerd/certs.d", "readOnly": true }]);
         let expected = json!({
             "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "name": "c",
             "nodes": [{ "role": "control-plane", "image": "n:1", "extraMounts": mounts }],

@@ -9,6 +9,7 @@ use super::explain;
 use super::files;
 use super::judge::{Plan, plan};
 use super::nodes::{is_ours, nodes_of};
+use super::restart;
 use crate::base::digest::Digest;
 use crate::base::report::Task;
 use crate::lab::docker::Docker;
@@ -17,8 +18,8 @@ use crate::lab::docker::image::tagged;
 use crate::lab::error::LabError;
 use crate::lab::run::{self, Program};
 use crate::lab::session::Session;
-use crate::lab::{kube, registry, tools};
 use crate::lab::state::ClusterFile;
+use crate::lab::{kube, registry, tools};
 use crate::model::profile::Cluster;
 
 /// How long the API of nodes that were started again may take.
@@ -42,8 +43,12 @@ pub(super) async fn up(session: &Session, cluster: &Cluster) -> Result<PathBuf, 
         Plan::Foreign => return Err(foreign(name)),
         Plan::Differs => return Err(differs(session, cluster, &text)?),
         Plan::Start(stopped) => {
+            if !stopped.is_empty() {
+                let addresses = entry.map(|e| e.addresses.clone()).unwrap_or_default();
+                restart::nodes(&docker, session, &stopped, &addresses).await?;
+            }
             beside::ensure(&docker, session, cluster).await?;
-            again(&docker, session, cluster, &stopped).await?;
+            kubeconfig_again(&docker, session, cluster).await?;
         }
         Plan::Make => make(&docker, session, cluster, &text, &digest).await?,
         Plan::Remake => {
@@ -76,13 +81,7 @@ pub(super) async fn remove(docker: &Docker, nodes: &[Found]) -> Result<(), LabEr
     futures_util::future::try_join_all(all).await.map(drop)
 }
 
-async fn make(
-    docker: &Docker,
-    session: &Session,
-    cluster: &Cluster,
-    text: &str,
-    digest: &str,
-) -> Result<(), LabError> {
+async fn make(docker: &Docker, session: &Session, cluster: &Cluster, text: &str, digest: &str) -> Result<(), LabError> {
     let name = cluster.name.as_str();
     let kind = kind_program(docker, session)?;
     let half = ClusterFile { engine: "kind".to_owned(), configuration: digest.to_owned(), ..ClusterFile::default() };
@@ -103,16 +102,17 @@ async fn make(
         return Err(explain::with_reasons(docker, name, error).await);
     }
     let node_images = stored(docker, name).await?;
+    let nodes = nodes_of(docker, name).await?;
+    let addresses = nodes.into_iter().filter_map(|n| Some((n.name, n.address?))).collect();
     session.remember(|file| {
-        let made = ClusterFile { made: true, node_images, ..half };
+        let made = ClusterFile { made: true, node_images, addresses, ..half };
         file.clusters.insert(name.to_owned(), made);
     })?;
     Ok(())
 }
 
-/// Starts what is stopped; the kubeconfig, where it is gone, is had from kind.
-async fn again(docker: &Docker, session: &Session, cluster: &Cluster, stopped: &[String]) -> Result<(), LabError> {
-    futures_util::future::try_join_all(stopped.iter().map(|node| docker.start(node))).await?;
+/// The kubeconfig, where it is gone, is had from kind.
+async fn kubeconfig_again(docker: &Docker, session: &Session, cluster: &Cluster) -> Result<(), LabError> {
     let kubeconfig = session.state.kubeconfig(&cluster.name);
     if !kubeconfig.is_file() {
         session.state.folder("kubeconfig")?;

@@ -33,8 +33,10 @@ pub(super) async fn with_reasons(docker: &Docker, cluster: &str, error: LabError
     }
     let hint = hint.or_else(|| {
         Some(match missing.is_empty() {
-            true => "`labimg doctor BUNDLE` looks at the machine; `labimg up` tries again, `labimg down` takes it away".to_owned(),
-            false => "the bundle must hold these images: name them in `[[image]]` of the profile and build it again".to_owned(),
+            true => "`labimg doctor BUNDLE` looks at the machine; `labimg up` tries again, `labimg down` takes it away"
+                .to_owned(),
+            false => "the bundle must hold these images: name them in `[[image]]` of the profile and build it again"
+                .to_owned(),
         })
     });
     LabError::Command { line, status, tail: text, hint }

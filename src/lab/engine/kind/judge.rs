@@ -10,7 +10,7 @@ pub(super) enum Plan {
     Make,
     /// It is half made: take that away, then make it.
     Remake,
-    /// It is there; start these nodes.
+    /// It is there; these nodes are stopped, or came back under another address: put them back and start them.
     Start(Vec<String>),
     /// A cluster of that name that is not this lab's.
     Foreign,
@@ -32,7 +32,8 @@ pub(super) fn plan(file: Option<&ClusterFile>, nodes: &[Found], ours: bool, coun
             if file.configuration != digest {
                 return Plan::Differs;
             }
-            Plan::Start(nodes.iter().filter(|n| !n.is_running()).map(|n| n.name.clone()).collect())
+            let moved = |n: &Found| file.addresses.get(&n.name).is_some_and(|a| n.address != Some(*a));
+            Plan::Start(nodes.iter().filter(|n| !n.is_running() || moved(n)).map(|n| n.name.clone()).collect())
         }
         _ => Plan::Remake,
     }
@@ -44,7 +45,7 @@ mod tests {
 
     fn node(state: &str) -> Found {
         let (labels, mounts) = Default::default();
-        Found { name: state.to_owned(), state: state.to_owned(), labels, mounts, ports: Vec::new() }
+        Found { name: state.to_owned(), state: state.to_owned(), labels, mounts, ports: Vec::new(), address: None }
     }
 
     fn made() -> ClusterFile {
@@ -79,5 +80,13 @@ mod tests {
         let two = [node("running"), node("exited")];
         assert_eq!(plan(Some(&made()), &two, true, 2, "d"), Plan::Start(vec!["exited".to_owned()]));
         assert_eq!(plan(Some(&made()), &two, true, 2, "e"), Plan::Differs);
+        // The engine started it by itself, and gave it another node's address.
+        let mut file = made();
+        file.addresses.insert("running".to_owned(), [172, 18, 0, 4].into());
+        let mut node = node("running");
+        node.address = Some([172, 18, 0, 5].into());
+        assert_eq!(plan(Some(&file), &[node.clone()], true, 1, "d"), Plan::Start(vec!["running".to_owned()]));
+        node.address = Some([172, 18, 0, 4].into());
+        assert_eq!(plan(Some(&file), &[node], true, 1, "d"), Plan::Start(Vec::new()));
     }
 }

@@ -10,12 +10,14 @@ mod explain;
 mod files;
 mod judge;
 mod nodes;
+mod restart;
 mod tracing;
 
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 
+pub use beside::run_images;
 pub use nodes::{CLUSTER, ROLE, is_ours, nodes_of};
 
 use super::{ClusterState, Engine, NodeState};
@@ -52,6 +54,11 @@ impl Engine for Kind {
             state(&docker, &cluster.name).await
         })
     }
+}
+
+/// The minor number of the Kubernetes version that the profile states.
+pub fn kubernetes_minor(cluster: &Cluster) -> Option<u32> {
+    cluster.kubernetes.as_ref().and_then(|version| tracing::minor(version))
 }
 
 /// How the cluster of that name is, whosever it is.

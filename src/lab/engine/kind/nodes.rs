@@ -43,7 +43,7 @@ mod tests {
     fn node(role: &str, mounts: &[&str]) -> Found {
         let labels = [(CLUSTER, "c"), (ROLE, role)].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let mounts = mounts.iter().map(|m| (*m).to_owned()).collect();
-        Found { name: "n".to_owned(), state: "running".to_owned(), labels, mounts, ports: Vec::new() }
+        Found { name: "n".to_owned(), state: "running".to_owned(), labels, mounts, ports: Vec::new(), address: None }
     }
 
     #[test]

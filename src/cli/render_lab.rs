@@ -1,0 +1,114 @@
+//! Labs as text for people.
+
+use std::path::Path;
+
+use super::print::table;
+use crate::base::shell::word;
+use crate::lab::down::Down;
+use crate::lab::status::LabStatus;
+use crate::lab::up::Up;
+use crate::lab::verify::{Outcome, Report};
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+}
+
+/// A lab that is up: where it answers, and what to type next.
+pub(super) fn up(done: &Up) -> String {
+    let changed = done.deploys.iter().filter(|d| d.applied).count();
+    let mut out = format!(
+        "{} is up after {}: {} of {} deploys applied\n",
+        done.lab,
+        seconds(done.milliseconds),
+        changed,
+        done.deploys.len()
+    );
+    for address in &done.addresses {
+        out += &format!("  {address}\n");
+    }
+    if done.checks > 0 {
+        out += &format!("labimg verify {}    looks whether it does what it promises\n", done.lab);
+    }
+    out + &format!("labimg kubectl --lab {0} get pods -A\nlabimg down {0}", done.lab)
+}
+
+/// Shell assignments that a POSIX shell evaluates.
+pub(super) fn shell(variables: &[(&'static str, String)]) -> String {
+    variables.iter().map(|(name, value)| format!("export {name}={}\n", word(Path::new(value)))).collect()
+}
+
+/// The card an attendee gets: a line per check, what was seen, and where to look.
+pub(super) fn card(report: &Report) -> String {
+    let passed = report.checks.iter().filter(|c| c.outcome == Outcome::Passed).count();
+    let mut out = format!("{}: {passed} of {} checks passed\n\n", report.lab, report.checks.len());
+    for check in &report.checks {
+        let mark = if check.outcome == Outcome::Passed { "ok  " } else { "FAIL" };
+        out += &format!("{mark}  {}  ({:.1} s)\n", check.name, check.seconds);
+        if !check.detail.is_empty() {
+            out += &format!("      {}\n", check.detail);
+        }
+        for reason in &check.reasons {
+            out += &format!("      {}\n", reason.replace('\n', "\n      "));
+        }
+        for line in check.chain.iter().flat_map(|c| &c.lines) {
+            out += &format!("      {line}\n");
+        }
+        if let Some(at) = check.at.as_ref().filter(|_| check.outcome == Outcome::Failed) {
+            out += &format!("      asked for at {at}\n");
+        }
+        for open in &check.open {
+            let after = open.after.as_ref().map(|a| format!("  (first: {a})")).unwrap_or_default();
+            out += &format!("      {}: {}{after}\n", open.what, open.url);
+        }
+    }
+    out
+}
+
+/// Labs, their clusters and what stands beside them.
+pub(super) fn status(labs: &[LabStatus]) -> String {
+    let mut out = String::new();
+    for lab in labs {
+        let how = if lab.is_up() { "up" } else { "not whole: `labimg up` goes on, `labimg down` takes it away" };
+        out += &format!("{}  {how}\n  bundle {}", lab.name, lab.bundle.display());
+        out += if lab.bundle_there { "\n" } else { "  (it is not there any more)\n" };
+        if let Some(why) = &lab.unknown {
+            out += &format!("  {why}\n");
+        }
+        let mut rows = Vec::new();
+        for cluster in &lab.clusters {
+            let made = if cluster.made { "made" } else { "half made" };
+            rows.push(vec![
+                format!("  {}", cluster.name),
+                cluster.engine.clone(),
+                made.to_owned(),
+                cluster.ports.join(", "),
+            ]);
+            for node in cluster.state.iter().flat_map(|s| &s.nodes) {
+                rows.push(vec![format!("    {}", node.name), node.role.clone(), node.state.clone()]);
+            }
+        }
+        for container in &lab.containers {
+            let (name, role) = (format!("  {}", container.name), container.role.clone());
+            rows.push(vec![name, role, container.state.clone(), container.ports.join(", ")]);
+        }
+        out += &table(&rows, &[]);
+    }
+    out
+}
+
+/// What went away.
+pub(super) fn down(done: &Down) -> String {
+    if done.is_empty() {
+        return format!("nothing is left of {}", done.lab);
+    }
+    let count = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}"));
+    let parts = [
+        count(done.clusters.len(), "clusters"),
+        count(done.containers.len(), "containers"),
+        count(done.volumes.len(), "volumes"),
+        count(done.networks.len(), "networks"),
+        count(done.images.len(), "images"),
+        done.state.then(|| "its state and secrets".to_owned()),
+    ];
+    format!("{} is down: {} removed", done.lab, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,44 @@
+//! `labimg check`: does a lab carry what its manifests name?
+
+use std::path::Path;
+
+use super::fetch::put_locals;
+use super::profile::load;
+use super::{Ctx, OpsError};
+use crate::build::closure::{self, Closure};
+use crate::model::lock::wire;
+use crate::model::profile::parse;
+use crate::store::Access;
+use crate::store::bundle::{Bundle, BundleError, LOCK_PATH, PROFILE_PATH};
+
+/// Longest profile and lock of a bundle, in bytes.
+const TEXT_LIMIT: u64 = 64 << 20;
+
+/// Looks at a profile (its name ends in `.toml`), whose manifests must have been fetched, or at a bundle, in place. No network.
+///
+/// # Errors
+/// A profile without a lock that answers it, manifests that are not in the store, a bundle that can not be read. What is
+/// missing from the lab is no error but the result.
+pub fn check(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
+    if path.extension().is_some_and(|end| end == "toml") { of_profile(ctx, path) } else { of_bundle(path) }
+}
+
+fn of_profile(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
+    let disk = load(path)?;
+    let lock = disk.valid_lock()?;
+    let store = ctx.open_store(Access::Shared)?;
+    put_locals(&store, &disk, &lock)?;
+    Ok(closure::check(&disk.profile, &lock, store.as_ref())?)
+}
+
+fn of_bundle(path: &Path) -> Result<Closure, OpsError> {
+    let bundle = Bundle::open(path)?;
+    let damaged =
+        |member: &str, why: String| BundleError::Damaged { path: path.to_owned(), member: member.to_owned(), why };
+    let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
+    let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
+    let loaded = parse(PROFILE_PATH, &text, &mut none).map_err(|e| damaged(PROFILE_PATH, e.to_string()))?;
+    let text = bundle.text(LOCK_PATH, TEXT_LIMIT)?;
+    let lock = wire::parse(&text).map_err(|e| damaged(LOCK_PATH, e.to_string()))?;
+    Ok(closure::check(&loaded.profile, &lock, &bundle)?)
+}

@@ -1,0 +1,198 @@
+//! A lab's life: `up`, `verify`, `status`, `down`, and working with what is up.
+
+mod at;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+pub use at::At;
+
+use super::{Ctx, OpsError};
+use crate::lab::down::Down;
+use crate::lab::env::LabEnv;
+use crate::lab::finding::Finding;
+use crate::lab::kube::pods::Target;
+use crate::lab::logs::{Line, LogOptions};
+use crate::lab::port_forward::{Forward, To};
+use crate::lab::status::LabStatus;
+use crate::lab::up::{Up, apis, which};
+use crate::lab::verify::Report;
+use crate::lab::{
+    Machine, Session, down, logs, port_forward, preflight, status, tools, up as bring_up, verify as check,
+};
+use crate::model::profile::Deploy;
+
+/// Brings up the lab of a bundle.
+///
+/// # Errors
+/// As [`bring_up::up`].
+pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up::Options) -> Result<Up, OpsError> {
+    let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
+    Ok(bring_up::up(&session, options).await?)
+}
+
+/// Whether this machine is fit for the lab of a bundle. Changes nothing.
+///
+/// # Errors
+/// A bundle that can not be read.
+pub async fn doctor(ctx: &Ctx, machine: &Machine, bundle: &Path) -> Result<Vec<Finding>, OpsError> {
+    let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
+    Ok(preflight::session(&session).await)
+}
+
+/// Runs the checks of a lab that is up.
+///
+/// # Errors
+/// No such lab, or a cluster that does not answer at all. A check that fails is in the report.
+pub async fn verify(
+    ctx: &Ctx,
+    machine: &Machine,
+    lab: Option<&str>,
+    options: &check::Options,
+) -> Result<Report, OpsError> {
+    let session = session(ctx, machine, lab)?;
+    let apis = apis(&session).await?;
+    Ok(check::verify(&session, &apis, options).await?)
+}
+
+/// How labs are, live: all of this machine, or one.
+///
+/// # Errors
+/// No such lab, state that can not be read.
+pub async fn status(machine: &Machine, lab: Option<&str>) -> Result<Vec<LabStatus>, OpsError> {
+    let Some(lab) = lab else { return Ok(status::all(machine).await?) };
+    let lab = which(&machine.state_root, Some(lab))?;
+    Ok(status::one(&lab, machine).await?.into_iter().collect())
+}
+
+/// Takes a lab away; its bundle need not be there any more. A lab that is not there is no error when it is named: what is left of
+/// it on the engine goes.
+///
+/// # Errors
+/// No lab named where several are up, or something that would not go.
+pub async fn down(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Down, OpsError> {
+    let lab = match lab {
+        Some(path) if Path::new(path).is_file() => which(&machine.state_root, lab)?,
+        Some(name) => name.to_owned(),
+        None => which(&machine.state_root, None)?,
+    };
+    Ok(down::down(&lab, machine, ctx.reporter.as_ref()).await?)
+}
+
+/// A program to run for somebody, with its environment.
+#[derive(Debug)]
+pub struct Program {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables beside the caller's own.
+    pub env: BTreeMap<String, String>,
+}
+
+/// `kubectl` out of the bundle, for a cluster of a lab.
+///
+/// # Errors
+/// No such lab or cluster, a bundle without kubectl for this machine.
+pub async fn kubectl(ctx: &Ctx, machine: &Machine, at: &At, args: Vec<OsString>) -> Result<Program, OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let kubeconfig = at.kubeconfig(&session)?;
+    let program = tools::tool(&session, "kubectl")?;
+    let env = BTreeMap::from([("KUBECONFIG".to_owned(), kubeconfig.display().to_string())]);
+    Ok(Program { program, args, env })
+}
+
+/// What a shell needs to work with a lab.
+///
+/// # Errors
+/// No such lab or cluster.
+pub fn env(ctx: &Ctx, machine: &Machine, at: &At) -> Result<LabEnv, OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    Ok(crate::lab::env::env(&session, at.cluster.as_deref())?)
+}
+
+/// Opens forwards to `target`, `LOCAL:PORT` each; they end when dropped.
+///
+/// # Errors
+/// No such lab, cluster or target, a port that is taken.
+pub async fn forward(
+    ctx: &Ctx,
+    machine: &Machine,
+    at: &At,
+    (namespace, target): (&str, &str),
+    ports: &[String],
+) -> Result<Vec<Forward>, OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let api = at.api(&session).await?;
+    let target: Target = target.parse()?;
+    let mut forwards = Vec::new();
+    for text in ports {
+        let (local, port) = port_forward::ports(text)?;
+        let to = To { namespace: namespace.to_owned(), target: target.clone(), port };
+        forwards.push(port_forward::open(&api, &to, local, ctx.reporter.clone()).await?);
+    }
+    Ok(forwards)
+}
+
+/// Whose logs.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    /// Name of a deploy, or `KIND/NAME`.
+    pub what: String,
+    /// Namespace of a workload (`default` where not given); a deploy has its own.
+    pub namespace: Option<String>,
+}
+
+/// Hands lines of logs to `line`.
+///
+/// # Errors
+/// No such lab, cluster, deploy or workload.
+pub async fn logs(
+    ctx: &Ctx,
+    machine: &Machine,
+    at: &At,
+    whose: &Whose,
+    options: &LogOptions,
+    line: &mut (dyn FnMut(Line) + Send),
+) -> Result<(), OpsError> {
+    let session = session(ctx, machine, at.lab.as_deref())?;
+    let deploy = session.profile.deploy.iter().find(|d| *d.name == whose.what);
+    let cluster = deploy.and_then(|d| d.cluster.as_ref()).map(|c| c.to_string()).or_else(|| at.cluster.clone());
+    let api = At { lab: None, cluster }.api(&session).await?;
+    match deploy {
+        None => {
+            let namespace = whose.namespace.as_deref().unwrap_or("default");
+            Ok(logs::stream(&api, namespace, &[whose.what.parse()?], options, line).await?)
+        }
+        Some(deploy) => {
+            let brought = targets(&session, deploy)?;
+            for (namespace, targets) in &brought {
+                logs::stream(&api, namespace, targets, options, line).await?;
+            }
+            match brought.is_empty() {
+                true => Err(OpsError::user(format!("deploy `{}` brought nothing that has logs", whose.what))),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+/// What of a deploy's objects has pods, by namespace.
+fn targets(session: &Session, deploy: &Deploy) -> Result<BTreeMap<String, Vec<Target>>, OpsError> {
+    let mut found: BTreeMap<String, Vec<Target>> = BTreeMap::new();
+    for object in crate::lab::deploy::brought(session, &deploy.name)? {
+        let namespace = object.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let target = format!("{}/{}", object.kind.to_lowercase(), object.name);
+        let has_pods = ["deployment/", "statefulset/", "daemonset/", "job/", "pod/"];
+        if has_pods.iter().any(|kind| target.starts_with(kind)) {
+            found.entry(namespace).or_default().push(target.parse()?);
+        }
+    }
+    Ok(found)
+}
+
+fn session(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session, OpsError> {
+    let lab = which(&machine.state_root, lab)?;
+    Ok(Session::of_lab(&lab, machine.clone(), ctx.reporter.clone())?)
+}
