@@ -17,6 +17,7 @@ use crate::lab::secret::{self, Secrets};
 use crate::model::lock::FileKind;
 use crate::model::manifest::{self, Object};
 use crate::model::profile::{Deploy, Ready, duration, join_path};
+use crate::model::source_map::Loc;
 use crate::store::BlobSource;
 use crate::store::bundle::PROFILE_PATH;
 
@@ -223,11 +224,10 @@ pub(super) fn blob_text(place: &Place<'_>, name: &str, digest: &Digest) -> Resul
 }
 
 /// What it waits for, with the profile's text.
-fn readies(deploy: &Deploy) -> Result<Vec<(&str, std::ops::Range<usize>, Ready)>, LabError> {
-    let what = || format!("deploy {}", *deploy.name);
-    let read = |text: &crate::model::source_map::Loc<String>| text.parse::<Ready>();
-    let one =
-        |text| read(text).map(|ready| (text.as_str(), text.span(), ready)).map_err(|e| LabError::failed(what(), e));
+fn readies(deploy: &Deploy) -> Result<Vec<(&Loc<String>, Ready)>, LabError> {
+    let wrong = |e: String| LabError::failed(format!("deploy {}", *deploy.name), e);
+    let one = |text: &'_ Loc<String>| text.parse::<Ready>().map_err(wrong);
+    let one = |text| Ok((text, one(text)?));
     deploy.ready.iter().map(one).collect()
 }
 
@@ -243,7 +243,7 @@ async fn is_ready(place: &Place<'_>, record: &Record) -> bool {
         }
         let Ok(readies) = readies(place.deploy) else { return false };
         let scope = scope(place, &record.objects);
-        let looks = readies.iter().map(|(_, _, ready)| ready::look(&scope, ready));
+        let looks = readies.iter().map(|(_, ready)| ready::look(&scope, ready));
         let found = futures_util::future::join_all(looks).await;
         found.into_iter().all(|standing| matches!(standing, Ok(Standing::Ready)))
     };
@@ -270,20 +270,22 @@ async fn wait(place: &Place<'_>, brought: &[Brought], say: &(dyn Fn(&str) + Sync
     let what = format!("deploy {}", *place.deploy.name);
     let scope = scope(place, brought);
     let how = Wait { deadline: place.deadline, what: &what, say };
-    let waits = readies.iter().map(|(text, span, ready)| {
+    let waits = readies.iter().map(|(text, ready)| {
         let (scope, how) = (&scope, &how);
-        async move { ready::wait(scope, ready, text, how).await.map_err(|e| at(place, e, text, span)) }
+        async move { ready::wait(scope, ready, text, how).await.map_err(|e| at(place, e, text)) }
     });
     futures_util::future::try_join_all(waits).await.map(|_| ())
 }
 
 /// Adds where the profile asks for it.
-fn at(place: &Place<'_>, error: LabError, text: &str, span: &std::ops::Range<usize>) -> LabError {
+fn at(place: &Place<'_>, error: LabError, text: &Loc<String>) -> LabError {
+    let span = text.span();
     let LabError::NotReady { what, waited, at: _, reasons, hint } = error else { return error };
     let profile = place.context.session.bundle.text(PROFILE_PATH, manifest::MAX_BYTES as u64).unwrap_or_default();
-    let before = profile.get(..span.start).filter(|_| profile.get(span.clone()).is_some_and(|t| t.contains(text)));
+    let before =
+        profile.get(..span.start).filter(|_| profile.get(span.clone()).is_some_and(|t| t.contains(text.as_str())));
     let line = before.map(|b| format!("{PROFILE_PATH} line {}, ", b.matches('\n').count() + 1)).unwrap_or_default();
-    let at = Some(format!("{line}deploy `{}`, ready = \"{text}\"", *place.deploy.name));
+    let at = Some(format!("{line}deploy `{}`, ready = \"{}\"", *place.deploy.name, **text));
     let name = &place.deploy.name;
     let advice = format!(
         "`labimg kubectl get events -A` shows more; then `labimg up` goes on, or `labimg up --only {}`",

@@ -67,12 +67,10 @@ fn collect(value: &Value, found: &mut BTreeSet<Reference>) {
 /// # Errors
 /// A reference to what is not there; `value` is then half filled and of no use.
 pub fn fill(value: &mut Value, get: &dyn Fn(&str) -> Option<Values>) -> Result<(), FillError> {
-    if value.get("kind").and_then(Value::as_str) == Some("Secret") {
-        if let Some(data) = value.get("data").filter(|data| !references(data).is_empty()) {
-            let _ = data;
-            let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            return Err(FillError::Data(name.to_owned()));
-        }
+    let secret = value.get("kind").and_then(Value::as_str) == Some("Secret");
+    if secret && value.get("data").is_some_and(|data| !references(data).is_empty()) {
+        let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        return Err(FillError::Data(name.to_owned()));
     }
     fill_strings(value, get)
 }
