@@ -132,7 +132,7 @@ mod tests {
             .route("/moved", get(|| async { Redirect::to("/") }))
             .route("/loop", get(|| async { Redirect::to("/loop") }))
             .route("/away", get(|| async { Redirect::to("http://203.0.113.1/") }))
-            .route("/slow", get(|| std::future::pending::<&str>()))
+            .route("/slow", get(std::future::pending::<&str>))
             .route("/huge", get(|| async { vec![b'x'; ANSWER_LIMIT + 1] }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -77,7 +77,7 @@ impl Docker {
         let image = bundled(&session.bundle, name)?;
         let tagged = tagged(&image.reference)?;
         let before = self.image(&tagged).await?;
-        if before.as_ref().is_some_and(|id| ids(&session.bundle, &image, platform).iter().any(|d| *d == *id)) {
+        if before.as_ref().is_some_and(|id| ids(&session.bundle, &image, platform).contains(id)) {
             return Ok(Loaded::WasThere);
         }
         if let Some(id) = &before {

@@ -114,7 +114,7 @@ impl Walk {
 
     fn counts(&self, text: &str) -> bool {
         if ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| self.in_list(list)) {
-            return !(self.injected && text == "auto") && !text.is_empty();
+            return !(text.is_empty() || self.injected && text == "auto");
         }
         looks_like_a_reference(text)
     }
