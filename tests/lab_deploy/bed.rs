@@ -60,7 +60,11 @@ impl Server {
     }
 
     pub fn kubectl(&self, args: &[&str]) -> String {
-        let program = Command::new(self.parts.join("kubectl")).args(args).env("KUBECONFIG", &self.kubeconfig).output();
+        let program = Command::new(self.parts.join("kubectl"))
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.kubeconfig.with_file_name("cache"))
+            .output();
         let out = program.unwrap();
         assert!(out.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
@@ -80,6 +84,7 @@ impl Server {
                 let got = Command::new(server.parts.join("kubectl"))
                     .args(["-n", &namespace, "get", &object])
                     .env("KUBECONFIG", &server.kubeconfig)
+                    .env("KUBECACHEDIR", server.kubeconfig.with_file_name("cache"))
                     .output()
                     .unwrap();
                 if got.status.success() {

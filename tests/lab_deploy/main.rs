@@ -361,6 +361,7 @@ async fn a_chart_is_installed_by_helm() {
     let listed = std::process::Command::new(lab.session.machine.path[0].join("helm"))
         .args(["list", "-n", "charts", "-q", "--kubeconfig"])
         .arg(&server.kubeconfig)
+        .env("KUBECACHEDIR", server.kubeconfig.with_file_name("cache"))
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(listed.stdout).unwrap(), "rel\n");

@@ -100,6 +100,7 @@ async fn helm(place: &Place<'_>, folder: &Path, arguments: Vec<String>) -> Resul
         Program::new(&session.machine, &program).args(arguments).args(["--kubeconfig", &text(&kubeconfig)]);
     for (variable, name) in [
         ("HELM_CACHE_HOME", "cache"),
+        ("KUBECACHEDIR", "kube"),
         ("HELM_CONFIG_HOME", "config"),
         ("HELM_DATA_HOME", "data"),
         ("HELM_PLUGINS", "plugins"),

@@ -28,7 +28,8 @@ pub(super) async fn install(
     let mut program = Program::new(&session.machine, &program)
         .args(["install", "-y", "--set"])
         .args([format!("profile={}", *istio.profile)])
-        .args(["--kubeconfig".to_owned(), kubeconfig]);
+        .args(["--kubeconfig".to_owned(), kubeconfig])
+        .env("KUBECACHEDIR", &session.state.dir().join("istioctl").to_string_lossy());
     for (key, value) in &istio.set {
         program = program.args(["--set".to_owned(), format!("{key}={value}")]);
     }
