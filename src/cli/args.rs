@@ -320,6 +320,10 @@ pub struct ServeArgs {
     /// Where to listen; port 0 lets the system choose
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
     pub listen: SocketAddr,
+    /// Run it in a container of this engine, on the network of kind's nodes, started again after a reboot; the port of
+    /// --listen leads there. `labimg down` takes it away
+    #[arg(long, value_name = "ENGINE", value_parser = ["docker"], conflicts_with_all = ["registry", "store_lab"])]
+    pub engine: Option<String>,
     /// Be the writable registry of this host (`localhost:5001`) instead of a mirror
     #[arg(long, value_name = "HOST[:PORT]", requires = "pushes", value_parser = parse_host)]
     pub registry: Option<String>,

@@ -203,6 +203,9 @@ fn graph(app: &App, args: &GraphArgs) -> Outcome {
 }
 
 async fn serve(app: &App, args: ServeArgs) -> Outcome {
+    if args.engine.is_some() {
+        return lab::serve_in_docker(app, &args).await;
+    }
     let registry = args.registry.zip(args.pushes);
     let registry = registry.map(|(host, pushes)| Registry { host, pushes, limit: args.push_limit });
     let options = ServeOptions { bundles: args.bundles, labs: args.store_lab, listen: args.listen, registry };

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::args::ServeArgs;
 use super::args_lab::{
     DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs, Where,
 };
@@ -41,6 +42,14 @@ fn machine(app: &App) -> Result<Machine, OpsError> {
 
 fn at(place: &Where) -> At {
     At { lab: place.lab.clone(), cluster: place.cluster.clone() }
+}
+
+pub(super) async fn serve_in_docker(app: &App, args: &ServeArgs) -> Outcome {
+    let [bundle] = args.bundles.as_slice() else {
+        return Err(OpsError::user("`--engine docker` serves one bundle").into());
+    };
+    let name = ops::lab::serve_in_docker(&app.ctx, &machine(app)?, bundle, args.listen.port()).await?;
+    show(app, &name, |name| format!("{name} serves {} at 127.0.0.1:{}", bundle.display(), args.listen.port()), || ())
 }
 
 pub(super) async fn up(app: &App, args: &UpArgs) -> Outcome {

@@ -104,8 +104,11 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The lab belongs to this bundle from now on.
-fn claim(session: &Session) -> Result<(), LabError> {
+/// The lab belongs to this bundle from now on, and `down` takes away what it leaves.
+///
+/// # Errors
+/// State that can not be read or written.
+pub fn claim(session: &Session) -> Result<(), LabError> {
     let mut file: LabFile = session.state.read()?.unwrap_or_default();
     file.name = session.name().to_owned();
     file.bundle = session.bundle.path().to_owned();

@@ -19,7 +19,7 @@ use crate::lab::status::LabStatus;
 use crate::lab::up::{Up, apis, which};
 use crate::lab::verify::Report;
 use crate::lab::{
-    Machine, Session, down, logs, port_forward, preflight, status, tools, up as bring_up, verify as check,
+    Machine, Session, down, logs, mirror, port_forward, preflight, status, tools, up as bring_up, verify as check,
 };
 use crate::model::profile::Deploy;
 
@@ -30,6 +30,17 @@ use crate::model::profile::Deploy;
 pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up::Options) -> Result<Up, OpsError> {
     let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
     Ok(bring_up::up(&session, options).await?)
+}
+
+/// Serves a bundle from a container of Docker, at 127.0.0.1:`port` and to kind's nodes. Gives the container's name.
+///
+/// # Errors
+/// A bundle that can not be read or does not carry labimg, an engine that does not answer, a port that is taken.
+pub async fn serve_in_docker(ctx: &Ctx, machine: &Machine, bundle: &Path, port: u16) -> Result<String, OpsError> {
+    let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
+    let _lock = session.state.lock()?;
+    bring_up::claim(&session)?;
+    Ok(mirror::serve_in_docker(&session, port).await?)
 }
 
 /// Whether this machine is fit for the lab of a bundle. Changes nothing.
