@@ -22,6 +22,9 @@ const AT_ONCE: usize = 8;
 /// How long a kind may be unknown: its CRD may be on its way from another deploy.
 const UNKNOWN: Duration = Duration::from_secs(10);
 
+/// How long a CRD whose names were accepted may take to be Established.
+const STUCK: Duration = Duration::from_secs(3);
+
 /// Where objects go.
 pub(super) struct Target<'a> {
     pub(super) kinds: &'a Kinds,
@@ -121,30 +124,49 @@ async fn kind_of(target: &Target<'_>, version: &str, kind: &str) -> Result<Kind,
 /// Waits until the CRDs are Established.
 async fn established(target: &Target<'_>, crds: &[Brought]) -> Result<(), LabError> {
     for crd in crds {
-        let what = || format!("CRD `{}`", crd.name);
-        let Some(kind) = target.kinds.of(&crd.api_version, &crd.kind).await.ok().flatten() else { continue };
-        let api = kind.objects(target.kinds.client(), "");
-        loop {
-            let got = fault::patiently(target.deadline, || api.get(&crd.name)).await;
-            let object = got.map_err(|e| LabError::failed(what(), fault::describe(&e)))?;
-            let condition = |name: &str| {
-                let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
-                conditions.into_iter().flatten().find(|c| c.get("type").and_then(Value::as_str) == Some(name)).cloned()
-            };
-            let is = |name: &str, value: &str| {
-                condition(name).is_some_and(|c| c.get("status").and_then(Value::as_str) == Some(value))
-            };
-            if is("Established", "True") {
-                break;
-            }
-            if is("NamesAccepted", "False") || Instant::now() >= target.deadline {
-                let message = condition("NamesAccepted").and_then(|c| c.get("message").cloned()).unwrap_or_default();
-                return Err(LabError::failed(what(), format!("it is not Established: {message}")));
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
+        one_established(target, crd).await?;
     }
     Ok(())
+}
+
+async fn one_established(target: &Target<'_>, crd: &Brought) -> Result<(), LabError> {
+    let failed = |why: String| LabError::failed(format!("CRD `{}`", crd.name), why);
+    let asked = fault::patiently(target.deadline, || target.kinds.of(&crd.api_version, &crd.kind)).await;
+    let Some(kind) = asked.map_err(|e| failed(fault::describe(&e)))? else { return Ok(()) };
+    let api = kind.objects(target.kinds.client(), "");
+    let mut accepted: Option<Instant> = None;
+    loop {
+        let got = fault::patiently(target.deadline, || api.get(&crd.name)).await;
+        let object = got.map_err(|e| failed(fault::describe(&e)))?;
+        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+        let text = |condition: &Value, key: &str| condition.get(key).and_then(Value::as_str).map(str::to_owned);
+        let find = |name: &str| conditions.into_iter().flatten().find(|c| text(c, "type").as_deref() == Some(name));
+        let status = |name: &str| find(name).and_then(|c| text(c, "status")).unwrap_or_default();
+        if status("Established") == "True" {
+            return Ok(());
+        }
+        let names = status("NamesAccepted");
+        if names == "False" || Instant::now() >= target.deadline {
+            let message = find("NamesAccepted").and_then(|c| text(c, "message")).unwrap_or_default();
+            return Err(failed(format!("it is not Established: {message}")));
+        }
+        if names == "True" && accepted.get_or_insert_with(Instant::now).elapsed() > STUCK {
+            nudge(&api, &crd.name).await;
+            accepted = None;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Alters a CRD and takes that back. An API server establishes a CRD when it sees it change; one that starts sees nothing change
+/// and comes back to it five minutes later.
+async fn nudge(api: &kube::Api<kube::api::DynamicObject>, name: &str) {
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    for value in [json!("nudge"), Value::Null] {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"labimg": value}}}));
+        // Where this fails, the next look says why.
+        let _ = tokio::time::timeout(STUCK, api.patch_metadata(name, &params, &patch)).await;
+    }
 }
 
 /// What the API server said, with what to do about it.

@@ -104,6 +104,7 @@ async fn helm(place: &Place<'_>, folder: &Path, arguments: Vec<String>) -> Resul
         ("HELM_CONFIG_HOME", "config"),
         ("HELM_DATA_HOME", "data"),
         ("HELM_PLUGINS", "plugins"),
+        ("KUBECACHEDIR", "kube"),
     ] {
         program = program.env(variable, &text(&folder.join(name)));
     }
