@@ -274,7 +274,7 @@ async fn faults_are_reasons() {
 
 #[tokio::test]
 async fn a_service_that_hangs_ends_with_its_time() {
-    let at = serve(Router::new().fallback(|| std::future::pending::<&str>())).await;
+    let at = serve(Router::new().fallback(std::future::pending::<&str>)).await;
     let start = Instant::now();
     let check = check("service = 'front'");
     let ended = until(Duration::from_secs(2), || trace::look(&check, &at, None)).await;
