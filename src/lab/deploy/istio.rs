@@ -50,5 +50,39 @@ pub(super) async fn install(
             brought.push(Brought { api_version, kind, namespace, name: object.metadata.name.unwrap_or_default() });
         }
     }
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let version = "admissionregistration.k8s.io/v1";
+        let error = |e: &kube::Error| failed(place, "what istioctl installed", e);
+        let Some(known) = place.kinds.of(version, kind).await.map_err(|e| error(&e))? else { continue };
+        let list = known.objects(&place.api.client, place.namespace).list(&ListParams::default()).await;
+        for object in list.map_err(|e| error(&e))?.items.into_iter().filter(|o| is_served_in(&o.data, place.namespace))
+        {
+            let (api_version, kind) = (version.to_owned(), kind.to_owned());
+            let name = object.metadata.name.unwrap_or_default();
+            brought.push(Brought { api_version, kind, namespace: None, name });
+        }
+    }
     Ok((Vec::new(), brought))
+}
+
+/// Whether a webhook configuration asks a service of the namespace: these have no namespace of their own.
+fn is_served_in(configuration: &serde_json::Value, namespace: &str) -> bool {
+    let webhooks = configuration.get("webhooks").and_then(|w| w.as_array());
+    let asks = |hook: &serde_json::Value| {
+        hook.pointer("/clientConfig/service/namespace").and_then(|n| n.as_str()) == Some(namespace)
+    };
+    webhooks.is_some_and(|all| all.iter().any(asks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_belong_to_the_namespace_of_their_service() {
+        let hook = |namespace: &str| serde_json::json!({ "webhooks": [{ "clientConfig": { "service": { "namespace": namespace } } }] });
+        assert!(is_served_in(&hook("istio-system"), "istio-system"));
+        assert!(!is_served_in(&hook("cert-manager"), "istio-system"));
+        assert!(!is_served_in(&serde_json::json!({}), "istio-system"));
+    }
 }
