@@ -19,9 +19,9 @@ fn preload_wants_a_node_image_of_kind() {
     let (_upstream, world) = world();
     world.write("p.toml", profile(""));
     let run = world.run(&["build", "p.toml"]).ends(1);
-    run.says(&["cluster `c` has `preload` and no `node-image`", "hint: write the one of its Kubernetes version"]);
+    run.says(&["p.toml:5:8", "cluster `c` preloads, so it needs its `node-image`"]);
     world.edit("p.toml", "engine = \"kind\"", "engine = \"minikube\"");
-    world.run(&["build", "p.toml"]).ends(1).says(&["which only nodes of engine `kind` can have"]);
+    world.run(&["build", "p.toml"]).ends(1).says(&["`preload` goes with engine `kind`"]);
     world.edit("p.toml", "preload = true", "preload = false");
     world.run(&["build", "p.toml"]).ends(0);
 }
