@@ -24,7 +24,7 @@ pub struct FileLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockFailure {
     /// Somebody else held it all the time.
-    #[error("another labimg holds `{path}` (waited {waited:?})")]
+    #[error("another labimg holds `{path}`{}", for_a_while(waited))]
     Busy {
         /// The lock's file.
         path: PathBuf,
@@ -34,6 +34,10 @@ pub enum LockFailure {
     /// The file could not be opened or locked.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+fn for_a_while(waited: &Duration) -> String {
+    if waited.as_secs() == 0 { String::new() } else { format!(" (waited {} s)", waited.as_secs()) }
 }
 
 /// Opens `path` (made when absent, read-only where it can not be written) and locks it, waiting at most `patience`.

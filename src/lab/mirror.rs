@@ -63,6 +63,7 @@ pub async fn serve_in_docker(session: &Session, port: u16) -> Result<String, Lab
 async fn start(docker: &Docker, session: &Session, ports: Vec<(u16, u16)>) -> Result<String, LabError> {
     let mut spec = server(docker, session, &name(session.name()), "mirror").await?;
     spec.ports = ports;
+    session.remember(|file| file.beside.extend([(spec.name.clone(), spec.role.clone())]))?;
     docker.ensure_container(&spec).await?;
     docker.wait_for_line(&spec.name, "http://", PATIENCE).await?;
     Ok(spec.name)

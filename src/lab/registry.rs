@@ -41,6 +41,7 @@ pub async fn ensure(docker: &Docker, session: &Session, registry: &Registry) -> 
         }
     };
     spec.ports = vec![(*registry.port, PORT)];
+    session.remember(|file| file.beside.extend([(spec.name.clone(), spec.role.clone())]))?;
     docker.ensure_container(&spec).await?;
     let says = if registry.image.is_some() { "listening on" } else { "http://" };
     docker.wait_for_line(&spec.name, says, PATIENCE).await

@@ -50,6 +50,9 @@ pub struct LabFile {
     /// Images that labimg loaded into the engine, by the names they have there.
     #[serde(default)]
     pub loaded_images: BTreeSet<String>,
+    /// Containers that stand beside the clusters, and their roles: one that is not there is told by `status`.
+    #[serde(default)]
+    pub beside: BTreeMap<String, String>,
 }
 
 /// One cluster in `lab.json`.

@@ -131,6 +131,12 @@ async fn live(docker: &Docker, state: &State, file: &LabFile, status: &mut LabSt
         let ports = ports(&container);
         status.containers.push(ContainerStatus { name: container.name, role, state: container.state, ports });
     }
+    for (name, role) in &file.beside {
+        if !status.containers.iter().any(|c| c.name == *name) {
+            let (name, role) = (name.clone(), role.clone());
+            status.containers.push(ContainerStatus { name, role, state: "missing".to_owned(), ports: Vec::new() });
+        }
+    }
     let ours = clusters(docker, state.dir(), file).await?;
     for cluster in &mut status.clusters {
         let Some((name, nodes)) = ours.iter().find(|(name, _)| *name == cluster.name) else { continue };

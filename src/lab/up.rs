@@ -69,6 +69,7 @@ pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
         return Err(LabError::Preflight(findings));
     }
     let _lock = session.state.lock()?;
+    session.same_bundle()?;
     claim(session)?;
     session.reporter.phase(session.name(), None);
     let mut clusters = BTreeMap::new();

@@ -39,6 +39,7 @@ pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up:
 pub async fn serve_in_docker(ctx: &Ctx, machine: &Machine, bundle: &Path, port: u16) -> Result<String, OpsError> {
     let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
     let _lock = session.state.lock()?;
+    session.same_bundle()?;
     bring_up::claim(&session)?;
     Ok(mirror::serve_in_docker(&session, port).await?)
 }
