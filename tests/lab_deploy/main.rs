@@ -235,8 +235,8 @@ spec: {containers: [{name: main, image: 'example.org/big:v1'}], volumes: [{name:
         "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none}}\nspec: {{hard: {{pods: '0'}}}}\n---\n{WEB}"
     );
     let profile = [
-        manifest("pods", pods, "namespace = \"why\"\nready = [\"pod/*\"]\ntimeout = \"4s\""),
-        manifest("quota", &quota, "namespace = \"quota\"\nready = [\"deployment/web\"]\ntimeout = \"4s\""),
+        manifest("pods", pods, "namespace = \"why\"\nready = [\"pod/*\"]\ntimeout = \"15s\""),
+        manifest("quota", &quota, "namespace = \"quota\"\nready = [\"deployment/web\"]\ntimeout = \"15s\""),
     ]
     .concat();
     let lab = Lab::new(&server, "why", &profile, &[]).await;
