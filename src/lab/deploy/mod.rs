@@ -23,7 +23,6 @@ use tokio::sync::Semaphore;
 use super::error::LabError;
 use super::kube::Api;
 use super::kube::kinds::Kinds;
-use super::kube::ready::Brought;
 use super::secret::Secrets;
 use super::session::Session;
 use crate::base::report::Task;
@@ -118,14 +117,6 @@ pub async fn deploy(
         }
     };
     Ok(nodes.iter().zip(ends).map(report).collect())
-}
-
-/// What deploy `name` brought, as far as it was applied.
-///
-/// # Errors
-/// State that can not be read.
-pub fn brought(session: &Session, name: &str) -> Result<Vec<Brought>, LabError> {
-    Ok(record::Record::read(&session.state, name)?.objects)
 }
 
 /// One error of all that went wrong; `None` where nothing did.

@@ -21,7 +21,6 @@ use crate::lab::verify::Report;
 use crate::lab::{
     Machine, Session, down, logs, mirror, port_forward, preflight, status, tools, up as bring_up, verify as check,
 };
-use crate::model::profile::Deploy;
 
 /// Brings up the lab of a bundle.
 ///
@@ -178,7 +177,7 @@ pub async fn logs(
             Ok(logs::stream(&api, namespace, &[whose.what.parse()?], options, line).await?)
         }
         Some(deploy) => {
-            let brought = targets(&session, deploy)?;
+            let brought = logs::of_deploy(&session.state, &deploy.name)?;
             for (namespace, targets) in &brought {
                 logs::stream(&api, namespace, targets, options, line).await?;
             }
@@ -188,20 +187,6 @@ pub async fn logs(
             }
         }
     }
-}
-
-/// What of a deploy's objects has pods, by namespace.
-fn targets(session: &Session, deploy: &Deploy) -> Result<BTreeMap<String, Vec<Target>>, OpsError> {
-    let mut found: BTreeMap<String, Vec<Target>> = BTreeMap::new();
-    for object in crate::lab::deploy::brought(session, &deploy.name)? {
-        let namespace = object.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        let target = format!("{}/{}", object.kind.to_lowercase(), object.name);
-        let has_pods = ["deployment/", "statefulset/", "daemonset/", "job/", "pod/"];
-        if has_pods.iter().any(|kind| target.starts_with(kind)) {
-            found.entry(namespace).or_default().push(target.parse()?);
-        }
-    }
-    Ok(found)
 }
 
 fn session(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session, OpsError> {
