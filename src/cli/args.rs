@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::args_lab::{DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs};
+use super::args_lab::{DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
@@ -121,7 +121,7 @@ pub enum Verb {
     /// Show the labs of this machine, live
     Status(LabArgs),
     /// Take a lab away: clusters, containers, networks, volumes, secrets
-    Down(LabArgs),
+    Down(DownArgs),
     /// Run kubectl against a lab's cluster
     Kubectl(KubectlArgs),
     /// Print what a shell needs to work with a lab: eval "$(labimg env)"

@@ -27,6 +27,17 @@ pub struct LabArgs {
     pub lab: Option<String>,
 }
 
+/// `labimg down`
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// The lab's name, or its bundle; may be left out where one lab is up
+    #[arg(value_name = "LAB")]
+    pub lab: Option<String>,
+    /// Take along the images the lab loaded into the engine; otherwise they stay for the next `up`
+    #[arg(long)]
+    pub images: bool,
+}
+
 /// `labimg verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::ServeArgs;
 use super::args_lab::{
-    DoctorArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs, Where,
+    DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs, Where,
 };
 use super::commands::{local_doctor, out, show};
 use super::error::{Outcome, Status};
@@ -82,8 +82,8 @@ pub(super) async fn status(app: &App, args: &LabArgs) -> Outcome {
     )
 }
 
-pub(super) async fn down(app: &App, args: &LabArgs) -> Outcome {
-    let done = ops::lab::down(&app.ctx, &machine(app)?, args.lab.as_deref()).await?;
+pub(super) async fn down(app: &App, args: &DownArgs) -> Outcome {
+    let done = ops::lab::down(&app.ctx, &machine(app)?, args.lab.as_deref(), args.images).await?;
     show(app, &done, |_| String::new(), || app.say(&render_lab::down(&done)))
 }
 

@@ -98,8 +98,12 @@ pub(super) fn status(labs: &[LabStatus]) -> String {
 
 /// What went away.
 pub(super) fn down(done: &Down) -> String {
+    let kept = match done.images_kept.len() {
+        0 => String::new(),
+        n => format!("\n{n} images stay in the engine for the next `up`; `labimg down {} --images` removes them", done.lab),
+    };
     if done.is_empty() {
-        return format!("nothing is left of {}", done.lab);
+        return format!("nothing is left of {}{kept}", done.lab);
     }
     let count = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}"));
     let parts = [
@@ -110,5 +114,5 @@ pub(super) fn down(done: &Down) -> String {
         count(done.images.len(), "images"),
         done.state.then(|| "its state and secrets".to_owned()),
     ];
-    format!("{} is down: {} removed", done.lab, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    format!("{} is down: {} removed{kept}", done.lab, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }

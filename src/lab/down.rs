@@ -32,6 +32,8 @@ pub struct Down {
     pub networks: Vec<String>,
     /// Images that labimg had loaded and nothing else uses.
     pub images: Vec<String>,
+    /// Images that labimg had loaded and that stay in the engine, so that the next `up` need not load them.
+    pub images_kept: Vec<String>,
     /// The state folder, with the lab's secrets in it.
     pub state: bool,
 }
@@ -39,29 +41,38 @@ pub struct Down {
 impl Down {
     /// Whether there was nothing to take away.
     pub fn is_empty(&self) -> bool {
-        *self == Self { lab: self.lab.clone(), ..Self::default() }
+        *self == Self { lab: self.lab.clone(), images_kept: self.images_kept.clone(), ..Self::default() }
     }
 }
 
-/// Takes the lab called `name` away. A lab that is not there is no error.
+/// Takes the lab called `name` away; with `images`, what it loaded into the engine, too. A lab that is not there is no error.
 ///
 /// # Errors
 /// An engine that does not answer while there may be something of the lab in it; a folder that can not be removed; another
 /// labimg that works on this lab.
-pub async fn down(name: &str, machine: &Machine, reporter: &dyn Reporter) -> Result<Down, LabError> {
+pub async fn down(name: &str, images: bool, machine: &Machine, reporter: &dyn Reporter) -> Result<Down, LabError> {
     let state = State::new(&machine.state_root, name);
     let there = state.dir().is_dir();
     let _lock = if there { Some(state.lock()?) } else { None };
     // A damaged file must not keep a lab: labels and mounts say enough.
     let file = state.read().unwrap_or_default().unwrap_or_default();
     let mut done = Down { lab: name.to_owned(), ..Down::default() };
+    let mut loaded = state.kept_images()?;
+    loaded.extend(file.loaded_images.iter().cloned());
     match Docker::connect(machine).await {
-        Ok(docker) => engine(&docker, &state, &file, &mut done, reporter).await?,
-        // A lab of clusters that are not ours has nothing there.
-        Err(_) if !there || file.clusters.values().all(|c| c.engine == "existing") && file.loaded_images.is_empty() => {
+        Ok(docker) => {
+            engine(&docker, &state, &file, &mut done, reporter).await?;
+            if images {
+                remove_images(&docker, &loaded, &mut done).await?;
+                loaded.clear();
+            }
         }
+        // A lab of clusters that are not ours has nothing there.
+        Err(_) if !there || file.clusters.values().all(|c| c.engine == "existing") && loaded.is_empty() => {}
         Err(error) => return Err(error),
     }
+    state.keep_images(&loaded)?;
+    done.images_kept = loaded.into_iter().collect();
     if there {
         state.wipe()?;
         done.state = true;
@@ -87,10 +98,12 @@ async fn engine(
     done.containers = containers.into_iter().collect();
     done.volumes = docker.volumes(&done.lab).await?;
     try_join_all(done.volumes.iter().map(|name| docker.remove_volume(name))).await?;
-    networks(docker, &done.lab, file, &mut done.networks).await?;
-    let images: Vec<&String> = file.loaded_images.iter().collect();
-    let removed = join_all(images.iter().map(|name| docker.remove_image(name))).await;
-    for (name, removed) in images.into_iter().zip(removed) {
+    networks(docker, &done.lab, file, &mut done.networks).await
+}
+
+async fn remove_images(docker: &Docker, names: &BTreeSet<String>, done: &mut Down) -> Result<(), LabError> {
+    let removed = join_all(names.iter().map(|name| docker.remove_image(name))).await;
+    for (name, removed) in names.iter().zip(removed) {
         if removed? {
             done.images.push(name.clone());
         }

@@ -208,6 +208,41 @@ impl State {
         Ok(())
     }
 
+    /// Images of the lab that stayed in the engine when it was taken down, by the names they have there.
+    ///
+    /// # Errors
+    /// A file that can not be read.
+    pub fn kept_images(&self) -> Result<BTreeSet<String>, LabError> {
+        match fs::read_to_string(self.kept_images_file()) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes down which images stay, beside the state folder: that one goes.
+    ///
+    /// # Errors
+    /// A file that can not be written or removed.
+    pub fn keep_images(&self, names: &BTreeSet<String>) -> Result<(), LabError> {
+        let path = self.kept_images_file();
+        if names.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            };
+        }
+        let parent = path.parent().unwrap_or(&path);
+        fs::create_dir_all(parent).map_err(|e| LabError::io(parent, "make", e))?;
+        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+        Ok(atomic::write_file(&path, text.as_bytes())?)
+    }
+
+    fn kept_images_file(&self) -> PathBuf {
+        let (root, lab) = (self.dir.parent(), self.dir.file_name());
+        root.unwrap_or(&self.dir).join(".images").join(lab.unwrap_or_default())
+    }
+
     /// Takes the whole folder away.
     ///
     /// # Errors

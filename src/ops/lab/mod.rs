@@ -82,13 +82,13 @@ pub async fn status(machine: &Machine, lab: Option<&str>) -> Result<Vec<LabStatu
 ///
 /// # Errors
 /// No lab named where several are up, or something that would not go.
-pub async fn down(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Down, OpsError> {
+pub async fn down(ctx: &Ctx, machine: &Machine, lab: Option<&str>, images: bool) -> Result<Down, OpsError> {
     let lab = match lab {
         Some(path) if Path::new(path).is_file() => which(&machine.state_root, lab)?,
         Some(name) => name.to_owned(),
         None => which(&machine.state_root, None)?,
     };
-    Ok(down::down(&lab, machine, ctx.reporter.as_ref()).await?)
+    Ok(down::down(&lab, images, machine, ctx.reporter.as_ref()).await?)
 }
 
 /// A program to run for somebody, with its environment.
