@@ -157,6 +157,7 @@ impl Stack<'_> {
             metric: None,
             log: None,
             dns: None,
+            ssh: None,
             images: false,
             namespace: None,
             timeout: Some(at(version, "120s")),

@@ -298,6 +298,9 @@ pub struct Check {
     /// A name that must resolve in the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsCheck>,
+    /// A command on one of the profile's hosts, over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshCheck>,
     /// Every running image must come from the bundle, the node image, or the lab's registry.
     #[serde(default, skip_serializing_if = "is_default")]
     pub images: bool,
@@ -307,6 +310,19 @@ pub struct Check {
     /// How long to try (`60s` where not given): `60s`, `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Loc<String>>,
+}
+
+/// A command that must succeed on a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SshCheck {
+    /// Name of a `[[host]]`.
+    pub host: Loc<String>,
+    /// A shell command; it must end with exit code 0.
+    pub run: String,
+    /// Text its standard output must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// A trace that must be found.

@@ -3,6 +3,7 @@
 //! [`parse`] reads the root file and its imports into one [`Profile`]: the files' TOML trees are merged by name, then read
 //! into the types below in one go, so that every error and every value knows the file, line and column it comes from.
 
+mod boxes;
 mod expand;
 mod inputs;
 mod inputs_made;
@@ -19,6 +20,7 @@ mod validate_deploy;
 mod validate_lab;
 mod validate_made;
 
+pub use boxes::*;
 pub use inputs::{ChartInput, ImageInput, Inputs, RemoteInput};
 pub use inputs_made::{DebianInput, DefOnDisk, ImageDefs, MadeImage, SuiteInput};
 pub use lab::*;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::boxes::BoxDef;
 use super::lab::{Check, Cluster, Deploy, Link, Observability, Secret};
 use super::made::{Debian, Step, Toolchain, WheelSet};
 use crate::base::digest::Digest;
@@ -55,6 +56,9 @@ pub struct Profile {
     /// Commands run in the toolchain at build time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub step: Vec<Step>,
+    /// Disks of virtual machines, and Vagrant boxes of them.
+    #[serde(default, rename = "box", skip_serializing_if = "Vec::is_empty")]
+    pub boxes: Vec<BoxDef>,
     /// Helm charts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chart: Vec<Chart>,
@@ -118,6 +122,31 @@ pub struct Host {
     /// Compose file it runs, relative to this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<Loc<String>>,
+    /// The `[[box]]` it is made of (`vagrant` only).
+    #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
+    pub box_name: Option<Loc<String>>,
+    /// Its address on the lab's private network (`vagrant` only): `10.77.0.10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Loc<String>>,
+    /// Memory in MiB (`vagrant` only; 1024 where not given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Loc<u32>>,
+    /// Cores (`vagrant` only; 1 where not given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<Loc<u32>>,
+    /// Ports of it that this machine's loopback leads to (`vagrant` only): port there to port here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forward: Vec<Forward>,
+}
+
+/// A port of this machine's loopback that leads to a port of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Forward {
+    /// Port of the host.
+    pub guest: Loc<u16>,
+    /// Port here.
+    pub local: Loc<u16>,
 }
 
 /// A program attendees run; travels in the bundle, per platform.
