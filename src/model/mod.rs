@@ -1,5 +1,6 @@
 //! The domain as pure data, parsed from text: no I/O, no clock, no environment.
 
+pub mod box_packages;
 pub mod debian;
 pub mod guest_path;
 pub mod image;

@@ -36,7 +36,7 @@ pub struct LockedSuite {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PackageSet {
-    /// `image <reference> (<architecture>)`, `toolchain (<architecture>)` or `essential <table> (<architecture>)`.
+    /// `image <reference> (<architecture>)`, `box <name> (<architecture>)`, `toolchain (<architecture>)` or `essential <table> (<architecture>)`.
     pub name: String,
     /// The profile's `[debian.NAME]` table.
     pub debian: String,
@@ -131,6 +131,11 @@ pub fn toolchain_set(arch: &str) -> String {
 /// The name of the set of a Debian table's essential packages.
 pub fn essential_set(debian: &str, arch: &str) -> String {
     format!("essential {debian} ({arch})")
+}
+
+/// The name of the set of a box's packages.
+pub fn box_set(name: &str, arch: &str) -> String {
+    format!("box {name} ({arch})")
 }
 
 /// The name of a set of wheels.

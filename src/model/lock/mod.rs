@@ -10,7 +10,7 @@ pub mod wire;
 pub use carried::{LABIMG, LockedProgram};
 pub use diff::{Change, diff};
 pub use made::{
-    LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, essential_set, image_set, toolchain_set,
+    LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, box_set, essential_set, image_set, toolchain_set,
     wheel_set,
 };
 pub use satisfies::{Stale, satisfies};

@@ -212,7 +212,7 @@ pub struct MachineStep {
     /// A file to write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<BoxFile>,
-    /// A folder (relative to this profile) or `step:NAME` whose content is put into a directory of the machine.
+    /// A file (relative to this profile), or what a `step:NAME` left, put into a directory of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<Upload>,
     /// Restarts the machine and waits for it.
@@ -236,7 +236,7 @@ pub struct MachineStep {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Upload {
-    /// A file or folder relative to this profile, or `step:NAME`.
+    /// A file relative to this profile, or `step:NAME`: everything that step left.
     pub from: Loc<String>,
     /// Absolute path of a directory in the machine; made where it is not there.
     pub to: Loc<String>,

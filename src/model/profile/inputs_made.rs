@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::inputs::Inputs;
 use super::types::{Image, Profile};
-use super::{Debian, StepInput};
+use super::{BoxDef, Debian, StepInput};
+use crate::model::box_packages;
 use crate::model::image_def::ImageDef;
-use crate::model::lock::{PackageSet, WheelSetLock, essential_set, image_set, toolchain_set, wheel_set};
+use crate::model::lock::{PackageSet, WheelSetLock, box_set, essential_set, image_set, toolchain_set, wheel_set};
 use crate::model::platform::Platform;
 
 /// The `image.toml` files of a profile, by their path as the profile gives it, with what folders they name hold.
@@ -81,6 +82,14 @@ impl Debian {
     }
 }
 
+impl BoxDef {
+    /// Platforms it is made for.
+    pub fn platforms(&self) -> BTreeSet<Platform> {
+        let own: BTreeSet<Platform> = self.platforms.iter().map(|p| **p).collect();
+        if own.is_empty() { BTreeSet::from([Platform::LinuxAmd64]) } else { own }
+    }
+}
+
 impl Profile {
     /// Platforms an image is carried for.
     pub(super) fn image_platforms(&self, image: &Image) -> BTreeSet<Platform> {
@@ -105,6 +114,7 @@ impl Profile {
             inputs.made.insert((*image.reference).clone(), MadeImage { def: path.clone(), platforms });
         }
         self.toolchain_sets(inputs);
+        self.box_inputs(inputs);
         self.wheel_sets(inputs);
         for text in self.step.iter().flat_map(|s| s.inputs.values()) {
             if let Some(StepInput::Path(path)) = StepInput::parse(text) {
@@ -121,9 +131,40 @@ impl Profile {
                 name: toolchain_set(arch),
                 debian: toolchain.debian.to_string(),
                 architecture: arch.to_owned(),
-                want: sorted(toolchain.packages.iter().map(|p| p.to_string())),
+                want: sorted(toolchain.packages.iter().map(|p| p.to_string()).chain(self.box_programs(arch))),
                 essential: true,
             });
+        }
+    }
+
+    /// What the toolchain must hold for the profile's boxes.
+    fn box_programs(&self, arch: &str) -> Vec<String> {
+        if self.boxes.is_empty() {
+            return Vec::new();
+        }
+        let steps = self.boxes.iter().any(|b| !b.step.is_empty());
+        box_packages::programs(arch, steps).map(str::to_owned).collect()
+    }
+
+    fn box_inputs(&self, inputs: &mut Inputs) {
+        for table in &self.boxes {
+            let files = table.file.iter().chain(table.step.iter().filter_map(|s| s.file.as_ref()));
+            let named = files
+                .filter_map(|f| f.from.as_deref())
+                .chain(table.step.iter().filter_map(|s| s.upload.as_ref()).map(|u| &*u.from));
+            inputs.locals.extend(named.filter(|from| !is_elsewhere(from)).cloned());
+            let Some(debian) = &table.debian else { continue };
+            for platform in table.platforms() {
+                let kernel = table.kernel.as_ref().map(|k| k.as_str());
+                let own = table.packages.iter().map(|p| p.to_string());
+                inputs.add_set(PackageSet {
+                    name: box_set(&table.name, platform.arch()),
+                    debian: debian.to_string(),
+                    architecture: platform.arch().to_owned(),
+                    want: sorted(own.chain(box_packages::machine(platform.arch(), kernel))),
+                    essential: true,
+                });
+            }
         }
     }
 
@@ -164,6 +205,11 @@ impl Inputs {
             essential: def.essential,
         });
     }
+}
+
+/// Whether a `from` names something that does not lie beside the profile: `step:NAME/path`, `tool:NAME`.
+pub(super) fn is_elsewhere(from: &str) -> bool {
+    ["step:", "file:", "manifest:", "tool:"].iter().any(|kind| from.starts_with(kind))
 }
 
 fn sorted(items: impl Iterator<Item = String>) -> Vec<String> {

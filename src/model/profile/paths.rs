@@ -1,5 +1,6 @@
 //! Local paths of a profile: relative to the file that names them, told relative to the root file. Lexical only.
 
+use super::inputs_made::is_elsewhere;
 use super::types::Profile;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
 
@@ -80,6 +81,13 @@ fn local_paths(profile: &mut Profile) -> Vec<&mut Loc<String>> {
     all.extend(profile.image.iter_mut().filter_map(|i| i.build.as_mut()));
     all.extend(profile.debian.values_mut().filter_map(|d| d.keyring.as_mut()));
     all.extend(profile.cluster.iter_mut().flat_map(|c| &mut c.mounts).filter_map(|m| m.path.as_mut()));
+    for table in &mut profile.boxes {
+        let steps = table.step.iter_mut().flat_map(|s| {
+            s.file.iter_mut().filter_map(|f| f.from.as_mut()).chain(s.upload.iter_mut().map(|u| &mut u.from))
+        });
+        let named = table.file.iter_mut().filter_map(|f| f.from.as_mut()).chain(steps);
+        all.extend(named.filter(|from| !is_elsewhere(from)));
+    }
     all
 }
 

@@ -112,6 +112,9 @@ pub(super) fn checks(profile: &Profile, found: &mut Findings<'_>) {
         for text in check.timeout.iter().chain(least) {
             is_duration(text, found);
         }
+        if let Some(ssh) = &check.ssh {
+            found.must_exist(&ssh.host, "host", &profile.host.iter().map(|h| h.name.as_str()).collect());
+        }
         let requests = check.http.iter().chain(check.trace.iter().filter_map(|t| t.request.as_ref()));
         for request in requests {
             page(request, check, found);
@@ -127,11 +130,12 @@ fn one_kind(check: &Check, found: &mut Findings<'_>) {
         check.metric.is_some(),
         check.log.is_some(),
         check.dns.is_some(),
+        check.ssh.is_some(),
         check.images,
     ];
     if kinds.into_iter().filter(|k| *k).count() != 1 {
         let text = format!(
-            "check `{}` needs exactly one of `ready`, `http`, `trace`, `metric`, `log`, `dns` and `images`",
+            "check `{}` needs exactly one of `ready`, `http`, `trace`, `metric`, `log`, `dns`, `ssh` and `images`",
             *check.name
         );
         found.add(&check.name.span(), text);
