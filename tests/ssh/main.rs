@@ -1,0 +1,5 @@
+//! The SSH client against real OpenSSH servers on loopback (package openssh-server); says loudly what it can not run.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod exec;
+mod server;
