@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt, stream};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc::Sender;
 
 use super::command::Command;
 use super::error::SshError;
@@ -63,6 +64,32 @@ pub trait Sink: Send {
     /// # Errors
     /// When they can not be taken.
     fn stderr(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Where a command's output goes.
+pub(super) enum Drain<'a> {
+    /// All of it to a sink.
+    Sink(&'a mut dyn Sink),
+    /// Standard output to a queue that may be slow, the rest to a sink.
+    Queue(Sender<Bytes>, &'a mut dyn Sink),
+}
+
+impl Drain<'_> {
+    async fn stdout(&mut self, data: Bytes) -> io::Result<()> {
+        match self {
+            Self::Sink(sink) => sink.stdout(&data),
+            Self::Queue(queue, sink) => {
+                sink.stdout(&data)?;
+                queue.send(data).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+            }
+        }
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        match self {
+            Self::Sink(sink) | Self::Queue(_, sink) => *sink,
+        }
+    }
 }
 
 /// Keeps output up to a limit; what comes after it is an error.
@@ -129,7 +156,7 @@ impl Session {
             let n = from.read_buf(&mut buffer).await?;
             Ok::<_, io::Error>((n > 0).then(|| (buffer.split().freeze(), (from, buffer))))
         });
-        self.exec_chunks(command, chunks, sink).await
+        self.drive(command, &format!("`{}`", command.line()), chunks, Drain::Sink(sink)).await
     }
 
     /// Runs a command without input and keeps its output, at most `limit` bytes of each stream.
@@ -142,14 +169,14 @@ impl Session {
         Ok(Output { exit, stdout: kept.stdout, stderr: kept.stderr })
     }
 
-    /// [`Session::exec`] with input in pieces.
-    pub(super) async fn exec_chunks(
+    /// Runs a command that is called `during` in messages.
+    pub(super) async fn drive(
         &self,
         command: &Command,
+        during: &str,
         stdin: impl Stream<Item = io::Result<Bytes>> + Send,
-        sink: &mut dyn Sink,
+        mut drain: Drain<'_>,
     ) -> Result<Exit, SshError> {
-        let during = format!("`{}`", command.line());
         let host = || self.name().to_owned();
         let line = command.remote().map_err(|why| SshError::Input { host: host(), why })?;
         let opened = self.handle().channel_open_session().await;
@@ -158,7 +185,7 @@ impl Session {
         let mut running = Running { half: Arc::clone(&write), over: false };
         write.exec(true, line).await.map_err(|e| self.failed(&e, &format!("to run {during}")))?;
         let mut gate = Gate::new(command.as_user());
-        let end = self.pump(&mut read, &write, &mut gate, stdin, sink, &during).await?;
+        let end = self.pump(&mut read, &write, &mut gate, stdin, &mut drain, during).await?;
         running.over = true;
         if !gate.is_open() {
             let why = gate.said();
@@ -175,7 +202,7 @@ impl Session {
         write: &Arc<ChannelWriteHalf<Msg>>,
         gate: &mut Gate,
         stdin: impl Stream<Item = io::Result<Bytes>> + Send,
-        sink: &mut dyn Sink,
+        drain: &mut Drain<'_>,
         during: &str,
     ) -> Result<Exit, SshError> {
         let local = |source| SshError::Local { what: during.to_owned(), source };
@@ -206,9 +233,9 @@ impl Session {
                 () = &mut late, if !gate.is_open() => return Err(self.sudo_is_late(gate)),
             };
             match message {
-                Some(ChannelMsg::Data { data }) => sink.stdout(&data).map_err(local)?,
+                Some(ChannelMsg::Data { data }) => drain.stdout(data).await.map_err(local)?,
                 Some(ChannelMsg::ExtendedData { data, ext: 1 }) => {
-                    gate.stderr(&data, write, sink).await.map_err(local)?;
+                    gate.stderr(&data, write, drain.sink()).await.map_err(local)?;
                 }
                 Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(Exit::Code(exit_status)),
                 Some(ChannelMsg::ExitSignal { signal_name, core_dumped, .. }) => {

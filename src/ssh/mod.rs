@@ -9,12 +9,17 @@ mod auth;
 mod client;
 mod command;
 mod connect;
+mod download;
 mod error;
 mod exec;
 mod gate;
 mod host_key;
 mod identity;
+mod pack;
+mod pipe;
 mod session;
+mod transfer;
+mod upload;
 
 use std::time::Duration;
 
@@ -25,6 +30,8 @@ pub use exec::{Collect, Exit, Output, Sink};
 pub use host_key::HostKeys;
 pub use identity::Identity;
 pub use session::Session;
+pub use transfer::{Moved, Remote};
+pub use upload::Place;
 
 /// A machine to reach, and the machines on the way to it.
 #[derive(Debug, Clone)]

@@ -3,3 +3,4 @@
 
 mod exec;
 mod server;
+mod transfer;

@@ -21,11 +21,11 @@ pub struct Server {
 impl Server {
     /// Starts one; `None`, said loudly, where it can not be.
     pub fn start() -> Option<Self> {
-        Self::start_with("", "ed25519")
+        Self::start_with("", "ed25519", None)
     }
 
-    /// With more lines of `sshd_config` and a host key of that type.
-    pub fn start_with(more: &str, key_type: &str) -> Option<Self> {
+    /// With more lines of `sshd_config`, a host key of that type, and a file system of that size at `tiny` (needs root).
+    pub fn start_with(more: &str, key_type: &str, tiny: Option<&str>) -> Option<Self> {
         let Some(sshd) = sshd() else {
             eprintln!("NOT RUN: sshd is missing (package openssh-server)");
             return None;
@@ -47,7 +47,12 @@ impl Server {
              MaxStartups 100\nMaxSessions 100\nLogLevel VERBOSE\nPrintMotd no\n{more}\n"
         );
         std::fs::write(at("config"), config).unwrap();
-        let mut command = Command::new(sshd);
+        let mut command = Command::new(if tiny.is_some() { "unshare" } else { sshd });
+        if let Some(size) = tiny {
+            std::fs::create_dir(at("tiny")).unwrap();
+            let mount = "mount -t tmpfs -o size=\"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+            command.args(["-m", "sh", "-c", mount, "sh", size]).arg(at("tiny")).arg(sshd);
+        }
         command.args(["-D", "-e", "-f"]).arg(at("config")).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let host_key = std::fs::read_to_string(at("host.pub")).unwrap();
@@ -117,6 +122,45 @@ pub fn script(path: &Path, text: &str) {
 fn sshd() -> Option<&'static str> {
     // It must be started by its absolute path.
     ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|path| Path::new(path).exists())
+}
+
+/// A tree of `files` files with `size` bytes each, two folders, a link and modes.
+pub fn make_tree(dir: &Path, files: usize, size: usize) {
+    std::fs::create_dir_all(dir.join("sub/empty")).unwrap();
+    let mut state = 1u64;
+    for n in 0..files {
+        let bytes: Vec<u8> = (0..size)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        std::fs::write(dir.join(if n % 2 == 0 { format!("{n}") } else { format!("sub/{n} ä") }), bytes).unwrap();
+    }
+    script(&dir.join("run"), "#!/bin/sh\n");
+    std::os::unix::fs::symlink("../nowhere", dir.join("link")).unwrap();
+    std::fs::set_permissions(dir.join("sub"), std::fs::Permissions::from_mode(0o750)).unwrap();
+}
+
+/// A way to `port` that breaks after so many bytes up or down (0: never).
+pub async fn cut_after(port: u16, up: u64, down: u64) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let limit = |n: u64| if n == 0 { u64::MAX } else { n };
+        let (from_client, mut to_client) = client.split();
+        let (from_server, mut to_server) = server.split();
+        let (mut ups, mut downs) = (from_client.take(limit(up)), from_server.take(limit(down)));
+        tokio::select! {
+            _ = copy(&mut ups, &mut to_server) => {}
+            _ = copy(&mut downs, &mut to_client) => {}
+        }
+        let _ = to_client.shutdown().await;
+    });
+    own
 }
 
 /// Waits for something to become true, for as long as a busy machine may take.
