@@ -8,6 +8,7 @@
 //! | [`model`] | profile, lock, references: pure data |
 //! | [`store`] | blobs, roots, gc, check; the bundle file's reader and writer |
 //! | [`source`] | the network: registries, chart repositories, HTTP |
+//! | [`ssh`] | one SSH client: exec, tar streams, forwards, host keys |
 //! | [`build`] | what goes into a bundle, archives for other tools |
 //! | [`lab`] | bring-up of a bundle: engines, deploy graph, secrets, checks |
 //! | [`serve`] | the registry server over bundles and the store |
@@ -32,4 +33,5 @@ pub mod model;
 pub mod ops;
 pub mod serve;
 pub mod source;
+pub mod ssh;
 pub mod store;
