@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::args_lab::{
-    DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
+    BoxVerb, DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -124,6 +124,9 @@ pub enum Verb {
     Status(LabArgs),
     /// Take a lab away: clusters, containers, networks, volumes, secrets
     Down(DownArgs),
+    /// Vagrant boxes
+    #[command(subcommand)]
+    Box(BoxVerb),
     /// Run kubectl against a lab's cluster
     Kubectl(KubectlArgs),
     /// Print what a shell needs to work with a lab: eval "$(labimg env)"

@@ -47,6 +47,9 @@ pub struct VerifyArgs {
     /// Only the checks of these names (or whose names hold this)
     #[arg(long, value_name = "CHECK")]
     pub only: Vec<String>,
+    /// The folder of the lab's Vagrantfile, for checks on its machines (the current one, where it has one)
+    #[arg(long, value_name = "DIR")]
+    pub vagrant: Option<PathBuf>,
     /// Write the results as JUnit XML, too
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -128,4 +131,22 @@ pub struct LogsArgs {
     /// Lines of each container to begin with
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub tail: i64,
+}
+
+/// `labimg box`
+#[derive(Debug, clap::Subcommand)]
+pub enum BoxVerb {
+    /// Put a lab's boxes into Vagrant's home, without the copies that `vagrant box add` makes
+    Import(ImportArgs),
+}
+
+/// `labimg box import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The folder of the lab's Vagrantfile
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Vagrant provider: libvirt or virtualbox (the lab's first where not given)
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
 }

@@ -9,6 +9,7 @@ use super::args::{
     BuildArgs, CatArgs, CheckArgs, DiffArgs, ExportArgs, GraphArgs, GraphFormat, InspectArgs, LockArgs, ServeArgs,
     StoreVerb, ToolchainVerb, Verb,
 };
+use super::args_lab::BoxVerb;
 use super::error::{CliError, Outcome, Status};
 use super::{App, commands_lab as lab, print, render};
 use crate::build::export::{Format, Selection};
@@ -56,6 +57,7 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
         Verb::Verify(args) => lab::verify(app, &args).await,
         Verb::Status(args) => lab::status(app, &args).await,
         Verb::Down(args) => lab::down(app, &args).await,
+        Verb::Box(BoxVerb::Import(args)) => lab::box_import(app, &args),
         Verb::Kubectl(args) => lab::kubectl(app, args).await,
         Verb::Env(args) => lab::env(app, &args),
         Verb::PortForward(args) => lab::port_forward(app, &args).await,

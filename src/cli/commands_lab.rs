@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::args::ServeArgs;
 use super::args_lab::{
-    DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs, Where,
+    DoctorArgs, DownArgs, EnvArgs, ImportArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
+    Where,
 };
 use super::commands::{local_doctor, out, show};
 use super::error::{Outcome, Status};
 use super::{App, print, render, render_lab};
 use crate::lab::logs::{Line, LogOptions};
+use crate::lab::vagrant::Folder;
 use crate::lab::{EngineSettings, Machine, up, verify};
 use crate::model::platform::Platform;
 use crate::ops::doctor::Verdict;
@@ -35,6 +37,7 @@ fn machine(app: &App) -> Result<Machine, OpsError> {
         tools_from_path: app.settings.tools_from_path,
         platform: Platform::here(),
         directory: std::env::current_dir()?,
+        vagrant: None,
         now: app.ctx.now,
         jobs: app.settings.jobs,
     })
@@ -60,7 +63,16 @@ pub(super) async fn up(app: &App, args: &UpArgs) -> Outcome {
 
 pub(super) async fn verify(app: &App, args: &VerifyArgs) -> Outcome {
     let options = verify::Options { only: args.only.clone() };
-    let report = ops::lab::verify(&app.ctx, &machine(app)?, args.lab.as_deref(), &options).await?;
+    let mut machine = machine(app)?;
+    machine.vagrant = Folder::open(args.vagrant.as_deref().unwrap_or(&machine.directory))?;
+    if let Some(dir) = args.vagrant.as_ref().filter(|_| machine.vagrant.is_none()) {
+        return Err(OpsError::hinted(
+            format!("`{}` has no Vagrantfile of labimg's", dir.display()),
+            "`labimg build PROFILE` writes one, in a folder beside the bundle",
+        )
+        .into());
+    }
+    let report = ops::lab::verify(&app.ctx, &machine, args.lab.as_deref(), &options).await?;
     if let Some(path) = &args.junit {
         crate::base::atomic::write_file(path, verify::junit(&report).as_bytes())?;
     }
@@ -133,4 +145,28 @@ pub(super) async fn doctor(app: &App, args: &DoctorArgs) -> Outcome {
     };
     show(app, &findings, |f| render::doctor(f), || ())?;
     Ok(if findings.iter().any(|f| f.verdict == Verdict::Bad) { Status::User } else { Status::Ok })
+}
+
+/// `labimg box import`: puts boxes into Vagrant's home.
+pub(super) fn box_import(app: &App, args: &ImportArgs) -> Outcome {
+    let home = match (app.env.get("VAGRANT_HOME"), app.env.get("HOME")) {
+        (Some(home), _) => PathBuf::from(home),
+        (None, Some(home)) => PathBuf::from(home).join(".vagrant.d"),
+        (None, None) => {
+            return Err(
+                OpsError::hinted("where is Vagrant's home? HOME is not set", "give it: VAGRANT_HOME=DIR").into()
+            );
+        }
+    };
+    let done = ops::lab::box_import(&app.ctx, &args.dir, args.provider.as_deref(), &home)?;
+    show(
+        app,
+        &done,
+        |_| String::new(),
+        || {
+            for imported in &done {
+                app.say(&render_lab::imported(imported));
+            }
+        },
+    )
 }

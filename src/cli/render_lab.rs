@@ -7,6 +7,7 @@ use crate::base::shell::word;
 use crate::lab::down::Down;
 use crate::lab::status::LabStatus;
 use crate::lab::up::Up;
+use crate::lab::vagrant::import::Imported;
 use crate::lab::verify::{Outcome, Report};
 
 fn seconds(milliseconds: u64) -> String {
@@ -118,4 +119,10 @@ pub(super) fn down(done: &Down) -> String {
         done.state.then(|| "its state and secrets".to_owned()),
     ];
     format!("{} is down: {} removed{kept}", done.lab, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// A box in Vagrant's home.
+pub(super) fn imported(done: &Imported) -> String {
+    let what = if done.unchanged { "was there already" } else { "is imported" };
+    format!("{} {} ({}) {what}: {}", done.name, done.version, done.provider, done.directory.display())
 }

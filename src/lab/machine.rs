@@ -22,6 +22,8 @@ pub struct Machine {
     pub platform: Option<Platform>,
     /// Where relative paths of `host` mounts start.
     pub directory: PathBuf,
+    /// The folder of a lab's `Vagrantfile`, where a person names it or stands in it.
+    pub vagrant: Option<super::vagrant::Folder>,
     /// Now, in seconds since 1970.
     pub now: u64,
     /// How many things may run at once.

@@ -34,6 +34,7 @@ pub mod state;
 pub mod status;
 pub mod tools;
 pub mod up;
+pub mod vagrant;
 pub mod verify;
 
 pub use error::{LabError, LabKind};

@@ -4,6 +4,7 @@
 //! Check ─▶ one kind of look, again and again until its time is up ─▶ CheckResult ─▶ Report ─▶ card, JSON, JUnit
 //!   http, trace, metric     an Asker: a service through the API server, or a URL from this machine
 //!   log, dns, images, ready the cluster's API
+//!   ssh                     a command on one of the lab's hosts
 //!   trace, metric failed    the chain: collectors' and stores' own metrics say where it broke
 //! ```
 //!
@@ -18,6 +19,7 @@ pub mod look;
 pub mod metric;
 pub mod page;
 mod pushed;
+mod remote;
 pub mod report;
 mod run;
 pub mod telemetry;
@@ -93,6 +95,7 @@ pub fn kind(check: &Check) -> &'static str {
         Check { metric: Some(_), .. } => "metric",
         Check { log: Some(_), .. } => "log",
         Check { dns: Some(_), .. } => "dns",
+        Check { ssh: Some(_), .. } => "ssh",
         Check { images: true, .. } => "images",
         _ => "ready",
     }

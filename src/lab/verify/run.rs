@@ -8,7 +8,7 @@ use super::jaeger::Jaeger;
 use super::look::{Ended, Look, Seen, until};
 use super::report::Open;
 use super::via::{self, Found, Role};
-use super::{Broke, Chain, images, metric, page, telemetry, trace, written};
+use super::{Broke, Chain, images, metric, page, remote, telemetry, trace, written};
 use crate::lab::error::LabError;
 use crate::lab::kube::kinds::Kinds;
 use crate::lab::kube::ready::{self, Scope, Wait};
@@ -42,6 +42,9 @@ pub(super) async fn run(
     let api = name.as_ref().and_then(|n| apis.get(n));
     if let Some(page) = &check.http {
         return (name, until(timeout, || page::look(page, api, namespace)).await);
+    }
+    if let Some(ssh) = &check.ssh {
+        return (None, until(timeout, || remote::look(ssh, session)).await);
     }
     let (Some(cluster), Some(api)) = (cluster, api) else {
         let why = match &name {

@@ -10,8 +10,8 @@ pub mod wire;
 pub use carried::{LABIMG, LockedProgram};
 pub use diff::{Change, diff};
 pub use made::{
-    LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, box_set, essential_set, image_set, toolchain_set,
-    wheel_set,
+    LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, box_set, essential_set, image_set,
+    toolchain_set, wheel_set,
 };
 pub use satisfies::{Stale, satisfies};
 

@@ -1,12 +1,14 @@
 //! A lab's life: `up`, `verify`, `status`, `down`, and working with what is up.
 
 mod at;
+mod boxes;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use at::At;
+pub use boxes::box_import;
 
 use super::{Ctx, OpsError};
 use crate::lab::down::Down;
@@ -19,7 +21,8 @@ use crate::lab::status::LabStatus;
 use crate::lab::up::{Up, apis, which};
 use crate::lab::verify::Report;
 use crate::lab::{
-    Machine, Session, down, logs, mirror, port_forward, preflight, status, tools, up as bring_up, verify as check,
+    Machine, Session, State, down, logs, mirror, port_forward, preflight, status, tools, up as bring_up,
+    verify as check,
 };
 
 /// Brings up the lab of a bundle.
@@ -62,7 +65,14 @@ pub async fn verify(
     lab: Option<&str>,
     options: &check::Options,
 ) -> Result<Report, OpsError> {
-    let session = session(ctx, machine, lab)?;
+    let session = match &machine.vagrant {
+        Some(folder)
+            if boxes::is_meant(folder, lab) && !State::new(&machine.state_root, &folder.lab).dir().is_dir() =>
+        {
+            Session::open(&folder.bundle, machine.clone(), ctx.reporter.clone())?
+        }
+        _ => session(ctx, machine, lab)?,
+    };
     let apis = apis(&session).await?;
     Ok(check::verify(&session, &apis, options).await?)
 }

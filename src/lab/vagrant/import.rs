@@ -1,0 +1,205 @@
+//! Boxes into Vagrant's home, as `vagrant box add` would leave them, but without its copies: it copies a box beside itself,
+//! unpacks it, and throws the copy away. Here members are taken out of the box in place, and where the file system can share
+//! extents, no byte moves.
+//!
+//! Layout (Vagrant 2.3, `lib/vagrant/box_collection.rb`): `boxes/<name, "/" as "-VAGRANTSLASH-">/<version>/<provider>/`, and
+//! beside the versions `metadata_url`. Vagrant 2.4 reads it, too.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tar::EntryType;
+
+use crate::base::digest::{Digest, Hasher};
+use crate::base::report::{Reporter, Task};
+use crate::lab::error::LabError;
+
+/// Members a box may have.
+const MEMBERS: usize = 64;
+/// What the kernel is asked to copy at once.
+const STEP: usize = 8 << 20;
+
+/// A box to import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Vagrant's name: `lab/box`.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Provider: `libvirt`, `virtualbox`.
+    pub provider: String,
+    /// The box.
+    pub file: PathBuf,
+    /// What its bytes must be.
+    pub digest: Digest,
+}
+
+/// A box in Vagrant's home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Imported {
+    /// Vagrant's name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Provider.
+    pub provider: String,
+    /// Where it is.
+    pub directory: PathBuf,
+    /// It was there already.
+    pub unchanged: bool,
+}
+
+/// Puts a box into Vagrant's home. `catalog` is the URL Vagrant shows as its origin.
+///
+/// # Errors
+/// A box whose bytes are not what its catalog says, that is no plain archive of files, or does not fit on the disk. Nothing is
+/// left then.
+pub fn import(
+    wanted: &Wanted,
+    home: &Path,
+    catalog: Option<&str>,
+    reporter: &dyn Reporter,
+) -> Result<Imported, LabError> {
+    let of_name = home.join("boxes").join(wanted.name.replace('/', "-VAGRANTSLASH-"));
+    let directory = of_name.join(&wanted.version).join(&wanted.provider);
+    let done = |unchanged| Imported {
+        name: wanted.name.clone(),
+        version: wanted.version.clone(),
+        provider: wanted.provider.clone(),
+        directory: directory.clone(),
+        unchanged,
+    };
+    // A version says the content: what stands there under it is the same.
+    if directory.join("metadata.json").is_file() {
+        return Ok(done(true));
+    }
+    let size = fs_err::metadata(&wanted.file)?.len();
+    let task = Task::begin(reporter, &format!("import {} ({})", wanted.name, wanted.provider), Some(size));
+    proven(wanted, &task)?;
+    let parent = of_name.join(&wanted.version);
+    fs_err::create_dir_all(&parent).map_err(|e| LabError::io(&parent, "make", e))?;
+    let made = tempfile::Builder::new().prefix(".labimg-").tempdir_in(&parent)?;
+    unpack(&wanted.file, made.path())?;
+    if let Some(url) = catalog {
+        fs_err::write(of_name.join("metadata_url"), url)?;
+    }
+    let from = made.keep();
+    fs_err::set_permissions(&from, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs_err::rename(&from, &directory).inspect_err(|_| {
+        // Another import was faster, or the disk is full: what is left of ours goes.
+        let _ = crate::base::dirs::remove(&from);
+    })?;
+    Ok(done(false))
+}
+
+/// Hashes the box.
+fn proven(wanted: &Wanted, task: &Task<'_>) -> Result<(), LabError> {
+    let mut file = fs_err::File::open(&wanted.file)?;
+    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; 1 << 18]);
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(buffer.get(..n).unwrap_or_default());
+        task.advance(n as u64);
+    }
+    let found = hasher.finish();
+    if found == wanted.digest {
+        return Ok(());
+    }
+    let what = format!("box `{}`", wanted.file.display());
+    Err(LabError::mismatch(what, format!("it is {found}, its catalog says {}", wanted.digest))
+        .hint("copy it again from where it came, or build it again"))
+}
+
+fn unpack(from: &Path, dir: &Path) -> Result<(), LabError> {
+    let bad = |why: String| LabError::failed(format!("box `{}`", from.display()), why);
+    let mut archive = tar::Archive::new(fs_err::File::open(from)?);
+    for (count, entry) in archive.entries_with_seek()?.enumerate() {
+        let entry = entry.map_err(|e| bad(format!("it is no box of labimg's: {e}")))?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
+        if count >= MEMBERS || !plain || entry.header().entry_type() != EntryType::Regular {
+            return Err(bad(format!("`{name}` can not be in a box of labimg's")));
+        }
+        let to = dir.join(&name);
+        copy(from, (entry.raw_file_position(), entry.size()), &to).map_err(|e| LabError::io(&to, "write", e))?;
+    }
+    Ok(())
+}
+
+/// Copies a range of a file into a file of its own; the kernel shares extents where the file system can.
+fn copy(from: &Path, (offset, size): (u64, u64), to: &Path) -> io::Result<()> {
+    let mut source = fs_err::File::open(from)?;
+    let mut target = fs_err::File::create(to)?;
+    let (mut at, end, mut out) = (offset, offset + size, 0);
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
+        match rustix::fs::copy_file_range(source.file(), Some(&mut at), target.file(), Some(&mut out), want) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => return Err(e.into()),
+            // Two file systems, or one that does not do it.
+            Err(_) => {
+                source.seek(SeekFrom::Start(at))?;
+                target.seek(SeekFrom::Start(at - offset))?;
+                if io::copy(&mut source.take(end - at), &mut target)? != end - at {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                break;
+            }
+        }
+    }
+    target.flush()?;
+    target.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::report::Silent;
+
+    fn a_box(dir: &Path, name: &str) -> Wanted {
+        let file = dir.join("x.box");
+        let mut tar = tar::Builder::new(fs_err::File::create(&file).unwrap());
+        for (name, text) in [("Vagrantfile", "v"), ("metadata.json", "{}"), (name, "disk")] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.append(&header, text.as_bytes()).unwrap();
+        }
+        tar.finish().unwrap();
+        let digest = Digest::of(&fs_err::read(&file).unwrap());
+        Wanted { name: "lab/x".to_owned(), version: "1.2.3".to_owned(), provider: "libvirt".to_owned(), file, digest }
+    }
+
+    #[test]
+    fn a_box_stands_where_vagrant_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = a_box(dir.path(), "box.img");
+        let home = dir.path().join("home");
+        let done = import(&wanted, &home, Some("file:///x.json"), &Silent).unwrap();
+        assert_eq!(done.directory, home.join("boxes/lab-VAGRANTSLASH-x/1.2.3/libvirt"));
+        assert_eq!(fs_err::read(done.directory.join("box.img")).unwrap(), b"disk");
+        assert_eq!(fs_err::read(home.join("boxes/lab-VAGRANTSLASH-x/metadata_url")).unwrap(), b"file:///x.json");
+        assert!(import(&wanted, &home, None, &Silent).unwrap().unchanged);
+    }
+
+    #[test]
+    fn what_is_no_box_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let evil = a_box(dir.path(), "../box.img");
+        assert!(import(&evil, &home, None, &Silent).unwrap_err().to_string().contains("can not be in a box"));
+        let other = Wanted { digest: Digest::of(b"other"), ..a_box(dir.path(), "box.img") };
+        let error = import(&other, &home, None, &Silent).unwrap_err();
+        assert!(error.to_string().contains("its catalog says"), "{error}");
+        let version = home.join("boxes/lab-VAGRANTSLASH-x/1.2.3");
+        assert_eq!(fs_err::read_dir(version).map_or(0, |d| d.count()), 0);
+    }
+}
