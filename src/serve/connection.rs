@@ -30,7 +30,7 @@ const STALL: Duration = Duration::from_secs(60);
 /// How long requests under way may go on when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// The largest head of a request, and how much of an answer is buffered, in bytes.
-const BUFFERED: usize = if CHUNK > 65_536 { 65_536 } else { CHUNK };
+const BUFFERED: usize = CHUNK;
 
 /// Accepts connections until `stop` is ready, then waits for those that are open.
 pub(super) async fn accept(listener: TcpListener, state: Arc<State>, stop: impl Future<Output = ()>) {

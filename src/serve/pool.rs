@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Length of a buffer in bytes: large enough that system calls do not count, small enough to stay in a core's cache.
-pub(super) const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 /// How many unused buffers are kept.
 const KEPT: usize = 64;
 
