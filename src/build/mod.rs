@@ -6,6 +6,7 @@ pub mod debian;
 pub mod error;
 pub mod export;
 pub mod image;
+pub mod image_archive;
 pub mod layer;
 pub mod listing;
 pub mod made;
