@@ -81,7 +81,7 @@ impl Drop for Forward {
             Undo::Nothing => {}
             Undo::RemoveSocket(path) => drop(fs_err::remove_file(path)),
             Undo::Cancel(session, backs, at, door) => {
-                backs.lock().unwrap_or_else(PoisonError::into_inner).remove(&door);
+                forget(&backs, &door);
                 let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
                 runtime.spawn(async move {
                     let _ = match &at {
@@ -132,20 +132,32 @@ impl Session {
         let no = |e: russh::Error| self.failed(&e, &format!("to listen on {listen}"));
         let (sender, receiver) = unbounded_channel();
         let backs = self.backs();
-        // The table must know the listener before its first connection comes, which is before its port is known when the
-        // server chooses: such connections wait in line behind the answer in the same connection.
+        let know = |door: &Door| {
+            backs.lock().unwrap_or_else(PoisonError::into_inner).insert(door.clone(), sender.clone());
+        };
         let (at, door) = match listen {
+            // Its port is known with the answer: who connects before that is turned away.
+            Endpoint::Tcp(host, 0) => {
+                let chosen = self.handle().tcpip_forward(host.clone(), 0).await.map_err(no)?;
+                let door = Door::Port(chosen);
+                know(&door);
+                (Endpoint::Tcp(host.clone(), u16::try_from(chosen).unwrap_or(0)), door)
+            }
             Endpoint::Tcp(host, port) => {
-                let chosen = self.handle().tcpip_forward(host.clone(), u32::from(*port)).await.map_err(no)?;
-                let port = if *port == 0 { u16::try_from(chosen).unwrap_or(0) } else { *port };
-                (Endpoint::Tcp(host.clone(), port), Door::Port(u32::from(port)))
+                let door = Door::Port(u32::from(*port));
+                know(&door);
+                let asked = self.handle().tcpip_forward(host.clone(), u32::from(*port)).await;
+                asked.inspect_err(|_| forget(&backs, &door)).map_err(no)?;
+                (listen.clone(), door)
             }
             Endpoint::Unix(path) => {
-                self.handle().streamlocal_forward(text(path)).await.map_err(no)?;
-                (listen.clone(), Door::Path(text(path)))
+                let door = Door::Path(text(path));
+                know(&door);
+                let asked = self.handle().streamlocal_forward(text(path)).await;
+                asked.inspect_err(|_| forget(&backs, &door)).map_err(no)?;
+                (listen.clone(), door)
             }
         };
-        backs.lock().unwrap_or_else(PoisonError::into_inner).insert(door.clone(), sender);
         let trouble = Trouble::default();
         let task = tokio::spawn(serve_back(receiver, to.clone(), Arc::clone(&trouble))).abort_handle();
         let undo = Undo::Cancel(self.clone(), backs, at.clone(), door);
@@ -218,6 +230,10 @@ async fn serve_back(mut channels: UnboundedReceiver<Channel<Msg>>, to: Endpoint,
             }
         });
     }
+}
+
+fn forget(backs: &Backs, door: &Door) {
+    backs.lock().unwrap_or_else(PoisonError::into_inner).remove(door);
 }
 
 fn note(trouble: &Trouble, text: String) {

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::Target;
 use super::command::Command;
@@ -59,20 +60,26 @@ pub async fn on_all<'a, T, F, Fut>(
     work: F,
 ) -> Vec<HostResult<T>>
 where
-    F: Fn(Session, Task<'a>) -> Fut,
-    Fut: Future<Output = Result<T, SshError>>,
+    T: Send,
+    F: Fn(Session, Task<'a>) -> Fut + Sync,
+    Fut: Future<Output = Result<T, SshError>> + Send,
 {
-    let one = async |(index, target): (usize, &'a Target)| {
-        let task = Task::begin(reporter, &target.name, None);
-        task.say("connects");
-        let result = match connect_within(target, within, Some(&task)).await {
-            Ok(session) => work(session, task).await,
-            Err(error) => Err(error),
+    let work = &work;
+    // Boxed, so that the whole can move between threads whatever `work` borrows.
+    let mut all: Vec<BoxFuture<'_, (usize, HostResult<T>)>> = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        let one = async move {
+            let task = Task::begin(reporter, &target.name, None);
+            task.say("connects");
+            let result = match connect_within(target, within, Some(&task)).await {
+                Ok(session) => work(session, task).await,
+                Err(error) => Err(error),
+            };
+            (index, HostResult { host: target.name.clone(), result })
         };
-        (index, HostResult { host: target.name.clone(), result })
-    };
-    let mut results: Vec<_> =
-        stream::iter(targets.iter().enumerate().map(one)).buffer_unordered(at_once.max(1)).collect().await;
+        all.push(one.boxed());
+    }
+    let mut results: Vec<_> = stream::iter(all).buffer_unordered(at_once.max(1)).collect().await;
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }
@@ -87,7 +94,7 @@ pub async fn run_on_all(
     reporter: &dyn Reporter,
     out: &(dyn Fn(&Line<'_>) + Sync),
 ) -> Vec<HostResult<Exit>> {
-    on_all(targets, at_once, within, reporter, async |session, task| {
+    on_all(targets, at_once, within, reporter, |session, task| async move {
         task.say("runs");
         let mut lines = Lines { host: session.name(), out, task: &task, stdout: Vec::new(), stderr: Vec::new() };
         let exit = session.exec(command, tokio::io::empty(), &mut lines).await;
