@@ -2,15 +2,16 @@
 //! the server opens.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use russh::client::{Config, DisconnectReason, Handler};
+use russh::client::{ChannelOpenHandle, Config, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Preferred, cipher, compression};
+use russh::{Channel, Preferred, cipher, compression};
 use tokio::sync::watch;
 
 use super::Timeouts;
 use super::error::SshError;
+use super::forward::{Backs, Door};
 use super::host_key::Trust;
 
 /// How many bytes the server may send ahead on a channel: enough for 1 Gbit/s at 60 ms.
@@ -43,6 +44,22 @@ pub(super) struct Client {
     pub(super) trust: Trust,
     /// Where it is said why the connection ended.
     pub(super) ended: watch::Sender<Option<String>>,
+    /// Who takes the channels that the server opens.
+    pub(super) backs: Backs,
+}
+
+impl Client {
+    /// Hands a channel to the forward that listens at `door`; refuses it when there is none.
+    async fn take(&self, door: Door, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+        let taker = self.backs.lock().unwrap_or_else(PoisonError::into_inner).get(&door).cloned();
+        match taker {
+            Some(taker) => {
+                reply.accept().await;
+                let _ = taker.send(channel);
+            }
+            None => drop(reply),
+        }
+    }
 }
 
 impl Handler for Client {
@@ -57,6 +74,85 @@ impl Handler for Client {
             Ok(Err(error)) => Err(ClientError::Trust(error)),
             Err(_) => Ok(false),
         }
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        _address: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        self.take(Door::Port(port), channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        self.take(Door::Path(path.to_owned()), channel, reply).await;
+        Ok(())
+    }
+
+    // What nobody asked for is refused: the library takes all of these unless told otherwise.
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _channel: Channel<Msg>,
+        _reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        _reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _to: &str,
+        _port: u32,
+        _from: &str,
+        _from_port: u32,
+        _reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _path: &str,
+        _reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _from: &str,
+        _from_port: u32,
+        _reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<ClientError>) -> Result<(), ClientError> {

@@ -1,6 +1,7 @@
 //! Reaching a machine: directly or over jump hosts, once or until it has booted.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use russh::client::{Handle, connect_stream};
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 
 use super::client::{Client, ClientError, config, words};
 use super::error::SshError;
+use super::forward::Backs;
 use super::host_key::Trust;
 use super::session::{Link, Session};
 use super::{Hop, Target, Timeouts, auth};
@@ -115,10 +117,11 @@ where
     let trust = Trust::load(hop, label)?;
     let settings = config(&trust, timeouts);
     let (ended, ending) = watch::channel(None);
-    let connected = connect_stream(settings, stream, Client { trust, ended }).await;
+    let backs = Backs::default();
+    let connected = connect_stream(settings, stream, Client { trust, ended, backs: Arc::clone(&backs) }).await;
     let mut handle: Handle<Client> = connected.map_err(|e| explain(e, hop, label))?;
     auth::login(&mut handle, hop, label, &ending).await?;
-    Ok(Link { handle, ending })
+    Ok(Link { handle, ending, backs })
 }
 
 fn explain(error: ClientError, hop: &Hop, label: &str) -> SshError {

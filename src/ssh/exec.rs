@@ -139,8 +139,8 @@ pub struct Output {
 }
 
 impl Session {
-    /// Runs a command, feeding `stdin` to it and its output to `sink` as it comes. Dropping the future ends the command
-    /// (SIGTERM, then its channel is closed).
+    /// Runs a command, feeding `stdin` to it and its output to `sink` as it comes. Dropping the future sends SIGTERM and
+    /// closes the channel; OpenSSH does not signal commands of root, which end when they next write.
     ///
     /// # Errors
     /// [`SshError::Lost`] when the connection goes away in the middle; errors of `stdin` and `sink`; [`SshError::Sudo`]. A

@@ -10,6 +10,7 @@ use super::Target;
 use super::client::{Client, words};
 use super::connect::connect_within;
 use super::error::SshError;
+use super::forward::Backs;
 use crate::base::report::Task;
 
 /// One authenticated connection to one hop.
@@ -18,6 +19,8 @@ pub(super) struct Link {
     pub(super) handle: Handle<Client>,
     /// Why the connection ended, once it has.
     pub(super) ending: watch::Receiver<Option<String>>,
+    /// Who takes the channels that the server opens.
+    pub(super) backs: Backs,
 }
 
 /// A connection to a machine; clones share it. It ends when the last clone and the last forward are gone.
@@ -76,6 +79,10 @@ impl Session {
 
     pub(super) fn handle(&self) -> &Handle<Client> {
         &self.link.handle
+    }
+
+    pub(super) fn backs(&self) -> Backs {
+        Arc::clone(&self.link.backs)
     }
 
     /// The connection went away during `during`.

@@ -183,7 +183,21 @@ async fn busybox_is_enough() {
     assert_eq!(listing(&here), listing(&server.path("to")));
     session.download(&remote(&server.path("to")), &server.path("back"), LIMIT, None).await.unwrap();
     assert_eq!(listing(&here), listing(&server.path("back")));
-    std::fs::remove_file(bin.path().join("tee")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_missing_there_is_named() {
+    let bin = tempfile::tempdir().unwrap();
+    for tool in "sh tar mkfifo mktemp sha256sum rm".split(' ') {
+        let Some(real) = ["/bin", "/usr/bin"].map(|d| Path::new(d).join(tool)).into_iter().find(|p| p.exists()) else {
+            panic!("{tool} is missing here");
+        };
+        std::os::unix::fs::symlink(real, bin.path().join(tool)).unwrap();
+    }
+    let Some(server) = Server::start_with(&format!("SetEnv PATH={}", bin.path().display()), "ed25519", None) else {
+        return;
+    };
+    let (session, here) = (server.session().await, server.path("host.pub"));
     let error = session.upload(&here, &remote(&server.path("x")), Place::New, None).await.unwrap_err();
     assert!(error.to_string().contains("has no tee"), "{error}");
 }
