@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod closure;
 pub mod debian;
+pub mod disk;
 pub mod error;
 pub mod export;
 pub mod image;
@@ -19,6 +20,7 @@ pub mod step;
 pub(crate) mod tests;
 pub mod toolchain;
 pub mod tree;
+pub mod vagrant_box;
 pub mod wheel;
 
 pub use error::BuildError;
