@@ -100,7 +100,7 @@ fn the_same_bytes_whoever_installs() {
         let Some(found) = said(&output, 0) else { panic!("{output}") };
         let (digest, path) = found.split_once(' ').unwrap();
         digests.push((format!("{before:?}"), digest.to_owned()));
-        first.get_or_insert_with(|| PathBuf::from(path));
+        differences(first.get_or_insert_with(|| PathBuf::from(path)), Path::new(path));
     };
     let one = dir.path().join("one");
     std::fs::create_dir(&one).unwrap();
@@ -117,6 +117,26 @@ fn the_same_bytes_whoever_installs() {
     println!("{digests:#?}");
     assert!(digests.windows(2).all(|pair| pair[0].1 == pair[1].1), "{digests:#?}");
     looks_right(&first.unwrap());
+}
+
+/// Says what differs between two trees.
+fn differences(one: &Path, other: &Path) {
+    let list = |path: &Path| {
+        let tree = labimg::build::rootfs::read_tree(path, "tree").unwrap();
+        let line = |(path, entry): (&labimg::model::guest_path::GuestPath, &labimg::build::tree::Entry)| {
+            use labimg::build::tree::Kind;
+            let what = match &entry.kind {
+                Kind::File(content) => labimg::base::digest::hash_reader(content.open().unwrap()).unwrap().0.to_string(),
+                other => format!("{other:?}"),
+            };
+            format!("{path} {:o} {}:{} {:?} {what}", entry.mode, entry.uid, entry.gid, entry.capability)
+        };
+        tree.entries.iter().map(line).collect::<std::collections::BTreeSet<_>>()
+    };
+    if one != other && one.file_name() != other.file_name() {
+        let (a, b) = (list(one), list(other));
+        println!("DIFFER: {:#?}", a.symmetric_difference(&b).collect::<Vec<_>>());
+    }
 }
 
 /// The tree, read back.

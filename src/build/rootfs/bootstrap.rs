@@ -27,7 +27,8 @@ trap 'rm -rf /tmp/mmdebstrap.*' EXIT
 cd /
 mmdebstrap --quiet --mode=root --variant=essential --format=tar --architectures="$1" --include="$2" \
   --aptopt='APT::Sandbox::User "root"' --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
-  --dpkgopt=force-unsafe-io --skip=output/dev --essential-hook='cp -r /in/early/. "$1"/' \
+  --dpkgopt=force-unsafe-io --skip=output/dev --essential-hook='
+    cd /in/early; find . -type f | while read -r f; do install -D -m 0644 "$f" "$1/$f"; done' \
   '' /out/root.tar 'deb [trusted=yes] copy:///in/repo ./'
 "#;
 /// Where the script leaves the tree, below `/out`.
@@ -166,6 +167,7 @@ impl Bootstrap {
             let dir = crate::base::atomic::parent(&path);
             fs_err::create_dir_all(dir).map_err(|e| BuildError::io(dir, "create", e))?;
             fs_err::write(&path, text).map_err(|e| BuildError::io(&path, "write", e))?;
+            repository::readable(&path)?;
         }
         Ok(BTreeMap::from([("repo".to_owned(), repo), ("early".to_owned(), early)]))
     }

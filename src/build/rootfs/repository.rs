@@ -76,7 +76,11 @@ fn place(from: &Path, to: &Path) -> Result<(), BuildError> {
     readable(to)
 }
 
-fn readable(path: &Path) -> Result<(), BuildError> {
+/// What was written here may be read by all, whatever the umask.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn readable(path: &Path) -> Result<(), BuildError> {
     let mode = std::fs::Permissions::from_mode(0o644);
     fs_err::set_permissions(path, mode).map_err(|e| BuildError::io(path, "chmod", e))
 }
