@@ -20,6 +20,9 @@ pub enum Kind<'a> {
     Hardlink(&'a str),
 }
 
+/// The pax record of a file's capabilities.
+pub const CAPABILITY: &str = "SCHILY.xattr.security.capability";
+
 /// One member of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
@@ -42,6 +45,15 @@ pub struct Member<'a> {
 /// # Errors
 /// A path that is empty or holds a NUL, a time beyond 11 octal digits, a size beyond 2^63 - 1.
 pub fn headers(member: &Member<'_>) -> Result<Vec<u8>, TarError> {
+    headers_with(member, None)
+}
+
+/// As [`headers`], of a file with capabilities: the value of its attribute `security.capability`, as star and GNU tar write it
+/// (a record `SCHILY.xattr.security.capability`).
+///
+/// # Errors
+/// As [`headers`].
+pub fn headers_with(member: &Member<'_>, capability: Option<&[u8]>) -> Result<Vec<u8>, TarError> {
     let (flag, size, link) = match member.kind {
         Kind::File(size) => (b'0', size, ""),
         Kind::Hardlink(target) => (b'1', 0, target),
@@ -55,7 +67,7 @@ pub fn headers(member: &Member<'_>) -> Result<Vec<u8>, TarError> {
     if size > MAX {
         return Err(TarError::TooLarge(path));
     }
-    let records = records(member, &path, size, link);
+    let records = records(member, &path, size, link, capability);
     let mut out = Vec::with_capacity(BLOCK as usize);
     if !records.is_empty() {
         let name = pax_name(&plain(member.path));
@@ -77,8 +89,8 @@ pub fn headers(member: &Member<'_>) -> Result<Vec<u8>, TarError> {
 }
 
 /// Records for what does not fit, sorted by key.
-fn records(member: &Member<'_>, path: &str, size: u64, link: &str) -> Vec<u8> {
-    let mut out = Vec::new();
+fn records(member: &Member<'_>, path: &str, size: u64, link: &str, capability: Option<&[u8]>) -> Vec<u8> {
+    let mut out = capability.map(|value| record(CAPABILITY, value)).unwrap_or_default();
     let mut say = |wanted: bool, key: &str, value: &str| {
         if wanted {
             out.extend_from_slice(&record(key, value));
@@ -120,7 +132,20 @@ impl<W: Write> TarWriter<W> {
     /// # Errors
     /// Those of the reader and the writer, headers that can not be, and a reader that ends early.
     pub fn put(&mut self, member: &Member<'_>, content: &mut dyn Read) -> io::Result<()> {
-        self.out.write_all(&headers(member).map_err(io::Error::other)?)?;
+        self.put_with(member, None, content)
+    }
+
+    /// As [`Self::put`], of a file with capabilities.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_with(
+        &mut self,
+        member: &Member<'_>,
+        capability: Option<&[u8]>,
+        content: &mut dyn Read,
+    ) -> io::Result<()> {
+        self.out.write_all(&headers_with(member, capability).map_err(io::Error::other)?)?;
         let Kind::File(size) = member.kind else { return Ok(()) };
         let mut left = size;
         while left > 0 {

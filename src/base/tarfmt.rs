@@ -126,7 +126,7 @@ pub(super) fn pax_name(path: &str) -> String {
 fn records(size: u64, len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len);
     if size > OCTAL_MAX {
-        out.extend_from_slice(&record("size", &size.to_string()));
+        out.extend_from_slice(&record("size", size.to_string()));
     }
     let rest = len - out.len();
     debug_assert!(rest >= COMMENT_MIN);
@@ -136,13 +136,14 @@ fn records(size: u64, len: usize) -> Vec<u8> {
 }
 
 /// One record: its own length in decimal, a blank, `key=value`, a line feed.
-pub(super) fn record(key: &str, value: &str) -> Vec<u8> {
+pub(super) fn record(key: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
+    let value = value.as_ref();
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
     while rest + len.to_string().len() != len {
         len += 1;
     }
-    format!("{len} {key}={value}\n").into_bytes()
+    [format!("{len} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
 /// One header block; what its fields can not hold is the caller's to put into an extended header.

@@ -76,6 +76,7 @@ impl Action for RunStep {
             env: self.env.clone(),
             epoch: run.epoch,
             cores: run.threads,
+            ids: sandbox::Ids::One,
         };
         let ended = sandbox::run(&self.helper, &spec, Stop::default())?;
         if ended.exit != Exit::Code(0) {

@@ -29,6 +29,9 @@ pub struct Entry {
     pub uid: u32,
     /// Numeric group.
     pub gid: u32,
+    /// A file's capabilities: the value of its extended attribute `security.capability` (capabilities(7), "File
+    /// capabilities"). Trees of machines have some; layers leave them out.
+    pub capability: Option<Arc<[u8]>>,
     /// Who brought it, for messages: `package coreutils`, `wheel flask`, `image.toml`.
     pub origin: Arc<str>,
 }
@@ -119,17 +122,17 @@ impl Read for At<'_> {
 impl Entry {
     /// A directory of root's with mode 0755.
     pub fn dir(origin: &Arc<str>) -> Self {
-        Self { kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, origin: origin.clone() }
+        Self { kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, capability: None, origin: origin.clone() }
     }
 
     /// A file of root's.
     pub fn file(origin: &Arc<str>, mode: u32, content: Content) -> Self {
-        Self { kind: Kind::File(content), mode, uid: 0, gid: 0, origin: origin.clone() }
+        Self { kind: Kind::File(content), mode, uid: 0, gid: 0, capability: None, origin: origin.clone() }
     }
 
     /// A symbolic link.
     pub fn symlink(origin: &Arc<str>, target: impl Into<String>) -> Self {
-        Self { kind: Kind::Symlink(target.into()), mode: 0o777, uid: 0, gid: 0, origin: origin.clone() }
+        Self { kind: Kind::Symlink(target.into()), mode: 0o777, uid: 0, gid: 0, capability: None, origin: origin.clone() }
     }
 }
 

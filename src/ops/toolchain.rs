@@ -58,6 +58,7 @@ pub async fn exec(ctx: &Ctx, path: &Path, request: &Exec, ready: impl FnOnce()) 
         env: Default::default(),
         epoch: lock.epoch,
         cores: ctx.means.cores,
+        ids: sandbox::Ids::One,
     };
     if let Some(out) = &request.out {
         if !out.is_dir() {

@@ -54,6 +54,7 @@ impl Box {
             env: BTreeMap::new(),
             epoch: 1_700_000_000,
             cores: 3,
+            ids: labimg::build::sandbox::Ids::One,
         };
         std::fs::create_dir(&spec.scratch).unwrap();
         Self { dir, spec, _tree: None }

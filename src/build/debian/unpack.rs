@@ -83,6 +83,17 @@ pub fn unpack_into(deb: &mut dyn Read, expect: &LockedPackage, spool: &mut Spool
     Ok(unpacked)
 }
 
+/// The control files of a package alone.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn control(deb: &mut dyn Read, expect: &LockedPackage) -> Result<Control, BuildError> {
+    let bad = |why: String| BuildError::bad(format!("package {}", expect.label()), why);
+    let control = Deb::open(deb).and_then(|mut deb| deb.control()).map_err(|e| bad(e.to_string()))?;
+    control.check(expect).map_err(bad)?;
+    Ok(control)
+}
+
 /// What can be wrong with the data member.
 enum DataError {
     /// Ours: the spool.
@@ -223,7 +234,7 @@ fn take<R: Read>(
         EntryType::Fifo => return Err(refuse("is a named pipe: nothing made here has any")),
         other => return Err(refuse(&format!("is of an unknown kind ({:?})", char::from(other.as_byte())))),
     };
-    record(path, Entry { kind, mode, uid, gid, origin: origin.clone() }, unpacked)
+    record(path, Entry { kind, mode, uid, gid, capability: None, origin: origin.clone() }, unpacked)
 }
 
 /// Adds an entry; the root is only listed.

@@ -41,7 +41,7 @@ pub(super) fn tree(file: std::fs::File, origin: &str) -> Result<Tree, BuildError
         };
         let mode = entry.header().mode().map_err(|e| bad(format!("`{path}`: {e}")))? & 0o7777;
         if !path.is_root() {
-            tree.put(path, Entry { kind, mode, uid: 0, gid: 0, origin: from.clone() });
+            tree.put(path, Entry { kind, mode, uid: 0, gid: 0, capability: None, origin: from.clone() });
         }
     }
     Ok(tree)

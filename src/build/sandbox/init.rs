@@ -17,7 +17,8 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 use super::refused::{Failure, refused};
-use super::{HOSTNAME, STATUS, Spec, mounts};
+use super::ids::{self, Mapper};
+use super::{HOSTNAME, Ids, STATUS, Spec, mounts};
 
 /// The first argument of the outer helper.
 pub const OUTER: &str = "sandbox-init";
@@ -48,6 +49,10 @@ pub fn init(args: &[OsString]) -> Option<ExitCode> {
     match args.get(1)?.to_str()? {
         OUTER => Some(outer(spec()?, args.get(3)?.to_str()?.parse().ok()?)),
         INNER => Some(inner(spec()?)),
+        ids::MAPPER => {
+            let rest = args.get(2..)?.iter().map(|a| a.to_str().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+            Some(ids::mapper(&rest))
+        }
         _ => None,
     }
 }
@@ -64,7 +69,8 @@ fn outer(path: &Path, parent: i32) -> ExitCode {
         let file = fs_err::File::open(path).map_err(|e| Failure::plain(e.to_string()))?;
         // Process 1 can not see who its parent is: it sees that somebody holds this lock.
         file.file().lock().map_err(|e| Failure::plain(format!("can not lock `{}`: {e}", path.display())))?;
-        namespaces()?;
+        let spec: Spec = serde_json::from_reader(&file).map_err(|e| Failure::plain(e.to_string()))?;
+        namespaces(spec.ids)?;
         // Changed credentials may have undone it.
         die_with_parent()?;
         let mut command = Command::new("/proc/self/exe");
@@ -76,7 +82,7 @@ fn outer(path: &Path, parent: i32) -> ExitCode {
 
 /// Everything new but the user, where we are root: a user namespace comes last, in [`lock_mounts`]; it has no power over paths
 /// that belong to other users, and root's own may lead through them. Others need it first to be allowed to do the rest.
-fn namespaces() -> Result<(), Failure> {
+fn namespaces(ids: Ids) -> Result<(), Failure> {
     let rest = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWPID
@@ -91,8 +97,12 @@ fn namespaces() -> Result<(), Failure> {
             return Ok(());
         }
     }
+    let mapper = ids.is_range().then(|| Mapper::start(!uid.is_root())).transpose()?;
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| refused("make a user namespace", e.into()))?;
-    map_ids(uid.as_raw(), gid.as_raw())?;
+    match mapper {
+        Some(mapper) => mapper.map()?,
+        None => map_ids(uid.as_raw(), gid.as_raw())?,
+    }
     unshare(rest).map_err(|e| refused("make namespaces", e.into()))
 }
 
@@ -119,7 +129,7 @@ fn inner(path: &Path) -> ExitCode {
         rustix::system::sethostname(HOSTNAME.as_bytes()).map_err(|e| refused("set the hostname", e.into()))?;
         rustix::system::setdomainname(b"(none)").map_err(|e| refused("set the domain name", e.into()))?;
         mounts::enter(&spec)?;
-        let ended = lock_mounts().and_then(|()| program(&spec));
+        let ended = lock_mounts(spec.ids).and_then(|()| program(&spec));
         let ended = ended.unwrap_or_else(|failure| failure.status());
         let text = serde_json::to_vec(&ended).unwrap_or_default();
         let written = status.write_all(&text).is_ok();
@@ -129,10 +139,14 @@ fn inner(path: &Path) -> ExitCode {
 
 /// One more user and mount namespace: mounts that come from a more powerful one can neither be undone nor made writable in it
 /// (mount_namespaces(7), "Restrictions on mount namespaces").
-fn lock_mounts() -> Result<(), Failure> {
+fn lock_mounts(ids: Ids) -> Result<(), Failure> {
     let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    let mapper = ids.is_range().then(|| Mapper::start(false)).transpose()?;
     unshare(namespaces).map_err(|e| refused("make a user namespace", e.into()))?;
-    map_ids(0, 0)?;
+    match mapper {
+        Some(mapper) => mapper.map()?,
+        None => map_ids(0, 0)?,
+    }
     die_with_parent()?;
     // The program can not look at process 1: neither its open files nor labimg itself.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| refused("hide process 1", e.into()))

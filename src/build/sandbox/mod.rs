@@ -12,9 +12,11 @@
 //! mounts by one more user namespace, and runs the program as its child. When it ends, whatever is left in there is killed by
 //! the kernel; it ends with labimg. Mounts live in a mount namespace of their own: none is ever left behind.
 //!
-//! The user is 0 inside, as root and as an ordinary user, and no other id exists: what works as one works as the other.
+//! The user is 0 inside, as root and as an ordinary user, and no other id exists: what works as one works as the other. What
+//! installs packages needs more: [`Ids::Range`].
 
 mod child;
+mod ids;
 pub mod init;
 mod mounts;
 mod refused;
@@ -59,6 +61,20 @@ pub struct Spec {
     pub epoch: u64,
     /// `LABIMG_CORES`.
     pub cores: usize,
+    /// User and group ids that exist.
+    #[serde(default)]
+    pub ids: Ids,
+}
+
+/// Which user and group ids exist in a sandbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ids {
+    /// 0 alone.
+    #[default]
+    One,
+    /// 0 to 65535: root has them; an ordinary user needs a range in `/etc/subuid` and `/etc/subgid`, and `newuidmap`.
+    Range,
 }
 
 /// When to stop a program.

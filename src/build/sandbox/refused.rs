@@ -17,6 +17,11 @@ impl Failure {
         Self { what, hint: None }
     }
 
+    /// One with a way out.
+    pub(super) fn with(what: String, hint: String) -> Self {
+        Self { what, hint: Some(hint) }
+    }
+
     /// As the helper writes it down.
     pub(super) fn status(&self) -> Status {
         Status::Failed { what: self.what.clone(), hint: self.hint.clone() }
