@@ -2,19 +2,45 @@
 
 /// Packages of every machine made here, beside what the author names: it boots, is logged into, and gets an address.
 pub fn machine(arch: &str, kernel: Option<&str>) -> impl Iterator<Item = String> {
-    const ALWAYS: [&str; 8] =
-        ["dbus", "initramfs-tools", "iproute2", "openssh-server", "sudo", "systemd-sysv", "udev", "zstd"];
+    const ALWAYS: [&str; 11] = [
+        "ca-certificates",
+        "dbus",
+        "initramfs-tools",
+        "iproute2",
+        "libpam-systemd",
+        "openssh-server",
+        "sudo",
+        "systemd",
+        "systemd-sysv",
+        "udev",
+        "zstd",
+    ];
     let kernel = kernel.map_or_else(|| format!("linux-image-cloud-{arch}"), str::to_owned);
     ALWAYS.into_iter().map(str::to_owned).chain([kernel])
 }
 
 /// Packages of the toolchain that make a disk on a machine of the architecture `arch`; with `steps`, also those that run one.
 pub fn programs(arch: &str, steps: bool) -> impl Iterator<Item = &'static str> {
-    const ALWAYS: [&str; 7] =
-        ["dosfstools", "e2fsprogs", "grub-common", "libarchive13t64", "mmdebstrap", "mtools", "qemu-utils"];
+    const ALWAYS: [&str; 14] = [
+        "apt",
+        "bash",
+        "coreutils",
+        "diffutils",
+        "dosfstools",
+        "e2fsprogs",
+        "grub-common",
+        "libarchive13t64",
+        "libc-bin",
+        "mmdebstrap",
+        "mount",
+        "mtools",
+        "qemu-utils",
+        "zstd",
+    ];
+    // Debian has GRUB's modules for their own architecture only.
     let grub: &[&str] = match arch {
         "arm64" => &["grub-efi-arm64-bin"],
-        _ => &["grub-efi-amd64-bin", "grub-efi-arm64-bin", "grub-pc-bin"],
+        _ => &["grub-efi-amd64-bin", "grub-pc-bin"],
     };
     let vm: &[&str] = match (steps, arch) {
         (false, _) => &[],

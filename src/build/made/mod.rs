@@ -7,6 +7,7 @@
 //! image REF PLATFORM files ─────┘
 //! ```
 
+mod boxes;
 mod debian_layer;
 mod image;
 mod labimg;
@@ -55,6 +56,7 @@ pub struct Request<'a> {
 pub fn plan(request: &Request<'_>) -> Result<Plan, BuildError> {
     let mut actions = steps::actions(request)?;
     actions.extend(image::actions(request)?);
+    actions.extend(boxes::actions(request)?);
     actions.extend(labimg::actions(request.lock)?);
     actions.extend(node_image::actions(request)?);
     Plan::new(actions)

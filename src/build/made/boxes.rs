@@ -1,0 +1,218 @@
+//! A profile's `[[box]]`: packages → tree → what the author puts on top → disk → Vagrant boxes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Request, local, steps};
+use crate::build::BuildError;
+use crate::build::image_archive::{ARCHIVE, ImageArchive, Origin};
+use crate::build::rootfs::compose::{Compose, Contents, File, K3s, K3sRole, Manifest, Preload, User, Wishes};
+use crate::build::rootfs::{Bootstrap, TREE};
+use crate::build::run_step::OUT;
+use crate::build::step::{Action, Input};
+use crate::build::toolchain::Toolchain;
+use crate::model::image::ImageRef;
+use crate::model::lock::{FileKind, LockedPackage, box_set};
+use crate::model::platform::Platform;
+use crate::model::profile::{self, BoxDef, BoxFile, MadeImage};
+
+/// The name of a step of a box.
+fn step_name(table: &BoxDef, platform: Platform, what: &str) -> String {
+    format!("box {} {} {what}", *table.name, platform.arch())
+}
+
+/// The steps that make the profile's boxes.
+///
+/// # Errors
+/// A lock that lacks what the profile names, and what can not be made here.
+pub(super) fn actions(request: &Request<'_>) -> Result<Vec<Box<dyn Action>>, BuildError> {
+    if request.profile.boxes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let toolchain = Arc::new(steps::toolchain(request.lock, request.store)?);
+    let mut actions: BTreeMap<String, Box<dyn Action>> = BTreeMap::new();
+    for table in &request.profile.boxes {
+        for platform in table.platforms() {
+            for action in one(request, table, platform, &toolchain)? {
+                // Two boxes with one image share its archive.
+                actions.entry(action.name()).or_insert(action);
+            }
+        }
+    }
+    Ok(actions.into_values().collect())
+}
+
+fn one(
+    request: &Request<'_>,
+    table: &BoxDef,
+    platform: Platform,
+    toolchain: &Arc<Toolchain>,
+) -> Result<Vec<Box<dyn Action>>, BuildError> {
+    let mut actions: Vec<Box<dyn Action>> = Vec::new();
+    if let Some(base) = &table.base {
+        let message = format!("box `{}`: a disk to start from (`{}`) can not be taken yet", *table.name, **base);
+        return Err(BuildError::user(message, "write debian = \"NAME\" and packages"));
+    }
+    let set = box_set(&table.name, platform.arch());
+    let packages: Vec<LockedPackage> = request.lock.packages_of(&set).cloned().collect();
+    let bootstrap = Bootstrap {
+        name: step_name(table, platform, "packages"),
+        architecture: platform.arch().to_owned(),
+        packages,
+        modules: table.modules.iter().map(|m| m.to_string()).collect(),
+        toolchain: toolchain.clone(),
+        helper: request.program.to_owned(),
+    };
+    let mut wishes = wishes(request, table, platform)?;
+    for text in &table.images {
+        let (archive, preload) = image(request, table, text, platform)?;
+        wishes.images.push(preload);
+        actions.push(Box::new(archive));
+    }
+    let tree = Input::Step { step: bootstrap.name(), output: TREE.to_owned() };
+    actions.push(Box::new(bootstrap));
+    actions.push(Box::new(Compose { name: step_name(table, platform, "tree"), tree, wishes }));
+    Ok(actions)
+}
+
+/// The step that archives an image for a box, and what the box is told of it.
+fn image(
+    request: &Request<'_>,
+    table: &BoxDef,
+    text: &str,
+    platform: Platform,
+) -> Result<(ImageArchive, Preload), BuildError> {
+    let lacks = || {
+        let message = format!("box `{}` wants image `{text}`, which the lab does not have for {platform}", *table.name);
+        BuildError::user(message, format!("add [[image]] with ref = \"{text}\" and platforms = [\"{platform}\"]"))
+    };
+    let reference: ImageRef = text.parse().map_err(|_| lacks())?;
+    let made = request.inputs.made.get(&reference).filter(|m| m.platforms.contains(&platform));
+    let locked = request.lock.images.iter().find(|i| i.reference == reference && i.platforms.contains_key(&platform));
+    let origin = match (made, locked) {
+        (Some(made), _) => Origin::Made(MadeImage::clone(made)),
+        (None, Some(locked)) => Origin::Locked(Box::new(locked.clone())),
+        (None, None) => return Err(lacks()),
+    };
+    let contents =
+        Contents::Output { step: ImageArchive::step_name(&reference, platform), output: ARCHIVE.to_owned() };
+    let name = format!("{}.tar", file_name(&reference));
+    Ok((ImageArchive { reference, platform, origin }, Preload { name, contents }))
+}
+
+/// An image's name as the name of a file.
+fn file_name(reference: &ImageRef) -> String {
+    reference.tagged().chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+}
+
+fn wishes(request: &Request<'_>, table: &BoxDef, platform: Platform) -> Result<Wishes, BuildError> {
+    let text = |items: &[crate::model::source_map::Loc<String>]| items.iter().map(|i| i.to_string()).collect();
+    Ok(Wishes {
+        hostname: table.name.to_string(),
+        users: table.user.iter().map(user).collect(),
+        files: table.file.iter().map(|f| file(request, f, platform)).collect::<Result<_, _>>()?,
+        links: table.link.iter().map(|(path, target)| (path.clone(), target.to_string())).collect(),
+        enable: text(&table.enable),
+        disable: text(&table.disable),
+        mask: Vec::new(),
+        images: Vec::new(),
+        k3s: table.k3s.as_ref().map(|k| k3s(request, k, platform)).transpose()?,
+        grow_root: true,
+    })
+}
+
+fn user(user: &profile::BoxUser) -> User {
+    User {
+        name: user.name.to_string(),
+        uid: *user.uid,
+        groups: user.groups.iter().map(|g| g.to_string()).collect(),
+        shell: user.shell.as_ref().map_or_else(|| "/bin/bash".to_owned(), |s| s.to_string()),
+        sudo: user.sudo,
+        authorized_keys: user.authorized_keys.iter().map(|k| k.to_string()).collect(),
+    }
+}
+
+/// A file of a box, as a profile says it.
+pub(super) fn file(request: &Request<'_>, file: &BoxFile, platform: Platform) -> Result<File, BuildError> {
+    let contents = match (&file.from, &file.content) {
+        (Some(from), _) => contents(request, from, platform)?,
+        (None, text) => Contents::Text(text.as_ref().map(|t| t.to_string()).unwrap_or_default()),
+    };
+    let mode = file.mode.as_ref().and_then(|m| u32::from_str_radix(m, 8).ok());
+    let program = file.from.as_ref().is_some_and(|f| f.starts_with("tool:"));
+    Ok(File {
+        to: file.to.to_string(),
+        contents,
+        mode: mode.or(program.then_some(0o755)),
+        owner: file.owner.as_ref().map(|o| o.to_string()),
+    })
+}
+
+/// What a `from` means: `step:NAME/path`, `file:NAME`, `manifest:NAME`, `tool:NAME`, or a file beside the profile.
+fn contents(request: &Request<'_>, from: &str, platform: Platform) -> Result<Contents, BuildError> {
+    if let Some(rest) = from.strip_prefix("step:") {
+        let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+        return Ok(Contents::Member { step: steps::name(name), output: OUT.to_owned(), path: path.to_owned() });
+    }
+    let of_lock = |kind: FileKind, name: &str, path: Option<&str>| match path {
+        Some(path) => local(request.lock, path),
+        None => {
+            let fits = |f: &&crate::model::lock::LockedFile| {
+                f.kind == kind && f.name == name && f.platform.is_none_or(|p| p == platform)
+            };
+            let found = request.lock.files.iter().find(fits).map(|f| f.content());
+            found.ok_or_else(|| {
+                let message = format!("`{from}` is not in the lock for {platform}");
+                BuildError::user(message, format!("add \"{platform}\" to its platforms"))
+            })
+        }
+    };
+    let (digest, size) = match from.split_once(':') {
+        Some(("file", name)) => {
+            let known = request.profile.file.iter().find(|f| *f.name == *name);
+            of_lock(FileKind::File, name, known.and_then(|f| f.path.as_deref()).map(String::as_str))?
+        }
+        Some(("manifest", name)) => {
+            let known = request.profile.manifest.iter().find(|m| *m.name == *name);
+            if let Some(text) = known.and_then(|m| m.text.as_ref()) {
+                return Ok(Contents::Text(text.to_string()));
+            }
+            of_lock(FileKind::Manifest, name, known.and_then(|m| m.path.as_deref()).map(String::as_str))?
+        }
+        Some(("tool", name)) => of_lock(FileKind::Tool, name, None)?,
+        _ => local(request.lock, from)?,
+    };
+    Ok(Contents::Blob { digest, size })
+}
+
+fn k3s(request: &Request<'_>, k3s: &profile::K3s, platform: Platform) -> Result<K3s, BuildError> {
+    let tool = k3s.tool.as_ref().map_or("k3s", |t| t.as_str());
+    let manifest = |name: &str| {
+        let contents = contents(request, &format!("manifest:{name}"), platform)?;
+        Ok(Manifest { name: name.to_owned(), contents })
+    };
+    let airgap = match &k3s.airgap {
+        None => None,
+        Some(from) => Some((airgap_name(request, from, platform), contents(request, from, platform)?)),
+    };
+    Ok(K3s {
+        role: match k3s.role {
+            profile::K3sRole::Server => K3sRole::Server,
+            profile::K3sRole::Agent => K3sRole::Agent,
+        },
+        program: contents(request, &format!("tool:{tool}"), platform)?,
+        airgap,
+        registries: None,
+        manifests: k3s.manifests.iter().map(|m| manifest(m)).collect::<Result<_, BuildError>>()?,
+        args: k3s.args.clone(),
+    })
+}
+
+/// k3s tells by its name how an archive is compressed: the end of its URL, or its path, says it.
+fn airgap_name(request: &Request<'_>, from: &str, platform: Platform) -> String {
+    let name = from.strip_prefix("file:").unwrap_or(from);
+    let known = request.profile.file.iter().find(|f| *f.name == *name);
+    let place = known.and_then(|f| f.url.as_ref().or(f.path.as_ref())).map(|p| p.as_str()).unwrap_or_default();
+    let ending = [".tar.zst", ".tar.gz", ".tgz", ".tzst", ".tar"].into_iter().find(|e| place.ends_with(e));
+    format!("k3s-airgap-images-{}{}", platform.arch(), ending.unwrap_or(".tar"))
+}
