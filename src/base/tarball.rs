@@ -88,9 +88,9 @@ pub fn headers_with(member: &Member<'_>, capability: Option<&[u8]>) -> Result<Ve
     Ok(out)
 }
 
-/// Records for what does not fit, sorted by key.
+/// Records for what does not fit, sorted by key; capabilities come last: some readers stumble over a value with line feeds.
 fn records(member: &Member<'_>, path: &str, size: u64, link: &str, capability: Option<&[u8]>) -> Vec<u8> {
-    let mut out = capability.map(|value| record(CAPABILITY, value)).unwrap_or_default();
+    let mut out = Vec::new();
     let mut say = |wanted: bool, key: &str, value: &str| {
         if wanted {
             out.extend_from_slice(&record(key, value));
@@ -101,6 +101,7 @@ fn records(member: &Member<'_>, path: &str, size: u64, link: &str, capability: O
     say(!fits(path), "path", path);
     say(size > OCTAL_MAX, "size", &size.to_string());
     say(member.uid > OWNER_MAX, "uid", &member.uid.to_string());
+    out.extend(capability.map(|value| record(CAPABILITY, value)).unwrap_or_default());
     out
 }
 

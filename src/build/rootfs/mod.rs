@@ -9,12 +9,14 @@
 //! capabilities kept, no devices, `./` left off. [`read_tree`] reads it without unpacking it.
 
 pub mod bootstrap;
+pub mod compose;
 pub mod normalise;
 mod repository;
 mod status;
 pub mod tree_tar;
 
 pub use bootstrap::Bootstrap;
+pub use compose::Compose;
 pub use tree_tar::{read_tree, write_tree};
 
 /// The output of [`Bootstrap`] and `compose::Compose`: the tree.

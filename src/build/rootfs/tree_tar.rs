@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use tar::EntryType;
 
 use crate::base::tarball::{self, CAPABILITY, Member, TarWriter};
+use crate::base::tarfmt;
 use crate::build::BuildError;
 use crate::build::step::Output;
 use crate::build::tree::{Content, Entry, Kind, Source, Tree};
@@ -18,6 +20,8 @@ use crate::store::Store;
 const MAX_ENTRIES: usize = 5_000_000;
 /// Most of one file's capabilities (linux/capability.h: `XATTR_CAPS_SZ_3` is 24).
 const MAX_CAPABILITY: usize = 64;
+/// Most of a member's extended headers that is looked at.
+const MAX_EXTENDED: u64 = 1 << 20;
 /// Places that hold nothing of a machine that is off: what is in them is not read, devices least of all.
 const VOLATILE: [&str; 3] = ["dev", "proc", "sys"];
 /// Bytes of a compiled Python file's header (PEP 552).
@@ -35,8 +39,11 @@ pub fn read_tree(path: &Path, origin: &str) -> Result<Tree, BuildError> {
     let from: Arc<str> = origin.into();
     let mut archive = tar::Archive::new(file);
     let mut tree = Tree::default();
+    let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|e| bad(e.to_string()))? {
         let mut entry = entry.map_err(|e| bad(format!("not a tar archive: {e}")))?;
+        let before = end..entry.raw_header_position();
+        end = tarfmt::padded(entry.size()).and_then(|size| size.checked_add(entry.raw_file_position())).unwrap_or(end);
         if tree.entries.len() >= MAX_ENTRIES {
             return Err(bad(format!("more than {MAX_ENTRIES} entries")));
         }
@@ -44,7 +51,9 @@ pub fn read_tree(path: &Path, origin: &str) -> Result<Tree, BuildError> {
         if at.is_root() || is_volatile(&at) {
             continue;
         }
-        let made = read_entry(&mut entry, &spool, &from);
+        let made = capability(&spool, before).and_then(|capability| {
+            Ok(Entry { capability, ..read_entry(&mut entry, &spool, &from)? })
+        });
         let made = made.map_err(|e| bad(format!("`{at}`: {e}")))?;
         tree.put(at, made);
     }
@@ -64,15 +73,6 @@ fn read_entry<R: Read>(
         let bytes = entry.link_name_bytes().unwrap_or_default().into_owned();
         String::from_utf8(bytes).map_err(|_| io::Error::other("its target is not UTF-8"))
     };
-    let mut capability = None;
-    if let Some(records) = entry.pax_extensions()? {
-        for record in records {
-            let record = record?;
-            if record.key_bytes() == CAPABILITY.as_bytes() && record.value_bytes().len() <= MAX_CAPABILITY {
-                capability = Some(record.value_bytes().into());
-            }
-        }
-    }
     let kind = match entry.header().entry_type() {
         EntryType::Directory => Kind::Dir,
         EntryType::Symlink => Kind::Symlink(link(entry)?),
@@ -86,7 +86,34 @@ fn read_entry<R: Read>(
     let header = entry.header();
     let id = |n: u64| u32::try_from(n).map_err(|_| io::Error::other("its owner is no number of 32 bits"));
     let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-    Ok(Entry { kind, mode: header.mode()? & 0o7777, uid, gid, capability, origin: from.clone() })
+    Ok(Entry { kind, mode: header.mode()? & 0o7777, uid, gid, capability: None, origin: from.clone() })
+}
+
+/// The capabilities in the extended header that stands in `range`. The tar library parts records at line feeds; this value
+/// may hold some.
+fn capability(file: &std::fs::File, range: std::ops::Range<u64>) -> io::Result<Option<Arc<[u8]>>> {
+    let length = range.end.saturating_sub(range.start);
+    if length < 2 * tarfmt::BLOCK {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::try_from(length.min(MAX_EXTENDED)).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, range.start)?;
+    let Some((header, records)) = bytes.split_first_chunk() else { return Ok(None) };
+    let Some(header) = tarfmt::parse(header).filter(|h| h.kind == b'x') else { return Ok(None) };
+    let size = usize::try_from(header.size).unwrap_or(usize::MAX).min(records.len());
+    let mut rest = records.get(..size).unwrap_or_default();
+    // Each record starts with its own length in decimal and a blank.
+    while let Some(blank) = rest.iter().position(|b| *b == b' ') {
+        let number = std::str::from_utf8(rest.get(..blank).unwrap_or_default()).ok().and_then(|n| n.parse().ok());
+        let Some((record, next)) = number.filter(|n| *n > blank + 1).and_then(|n| rest.split_at_checked(n)) else { break };
+        let said = record.get(blank + 1..record.len() - 1).unwrap_or_default();
+        let value = said.strip_prefix(CAPABILITY.as_bytes()).and_then(|v| v.strip_prefix(b"="));
+        if let Some(value) = value.filter(|v| v.len() <= MAX_CAPABILITY) {
+            return Ok(Some(value.into()));
+        }
+        rest = next;
+    }
+    Ok(None)
 }
 
 fn text(bytes: &[u8], origin: &str) -> Result<String, BuildError> {

@@ -81,7 +81,7 @@ fn compose(tree: &mut Tree, wishes: &Wishes, sources: &files::Sources<'_>, epoch
         accounts.add(&user, epoch)?;
         base::user(&mut over, &user, &accounts)?;
     }
-    accounts.write(&mut over)?;
+    let accounts = accounts.write(&mut over)?;
     k3s::put(&mut over, wishes, sources)?;
     images::put(&mut over, wishes, sources)?;
     files::put(&mut over, wishes, sources, &accounts)?;
