@@ -98,10 +98,8 @@ fn lock(at: &Path) -> Result<Lock, String> {
          [[image]]\nref = \"lab.test/grub:1\"\nbuild = \"grub/image.toml\"\nplatforms = [\"linux/amd64\"]\n",
         quoted(&PROGRAMS)
     );
-    let image = format!(
-        "schema = 1\ndebian = \"trixie\"\nessential = false\npackages = [{}]\n",
-        quoted(programs_of("amd64"))
-    );
+    let image =
+        format!("schema = 1\ndebian = \"trixie\"\nessential = false\npackages = [{}]\n", quoted(programs_of("amd64")));
     std::fs::create_dir_all(at.join("grub")).unwrap();
     std::fs::write(at.join("grub/image.toml"), image).unwrap();
     let (file, store) = (at.join("programs.lock"), at.join("store"));

@@ -86,9 +86,8 @@ pub fn core_image(
     );
     let early = programs.input("early.cfg", early.as_bytes())?;
     let (target_name, modules) = (target.name(), target.modules());
-    let script = format!(
-        "grub-mkimage -d /in/grub -O {target_name} -p /boot/grub -c /in/early.cfg -o /out/{name} {modules}\n"
-    );
+    let script =
+        format!("grub-mkimage -d /in/grub -O {target_name} -p /boot/grub -c /in/early.cfg -o /out/{name} {modules}\n");
     programs.run("grub-mkimage", &script, &[("grub", &dir), ("early.cfg", &early)], &[])
 }
 
@@ -103,7 +102,8 @@ pub fn embed(boot: &[u8], core: &[u8], (first, room): (u64, u64)) -> Result<([u8
     put(&mut code, KERNEL_SECTOR, &first.to_le_bytes()).ok_or_else(|| bad("boot.img is too short"))?;
     let sectors = (core.len() as u64).div_ceil(SECTOR);
     let rest = u16::try_from(sectors.saturating_sub(1)).ok().filter(|r| *r > 0 && sectors <= room);
-    let rest = rest.ok_or_else(|| bad(&format!("the core image has {sectors} sectors, and there is room for {room}")))?;
+    let rest =
+        rest.ok_or_else(|| bad(&format!("the core image has {sectors} sectors, and there is room for {room}")))?;
     if core.get(BLOCK_LIST + 10..BLOCK_LIST + 12) != Some(&SEGMENT.to_le_bytes()[..]) {
         return Err(bad("the core image has no list of its blocks"));
     }

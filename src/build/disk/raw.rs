@@ -93,12 +93,7 @@ fn embed(
     Ok(code)
 }
 
-fn write_table(
-    spec: &DiskSpec,
-    layout: &Layout,
-    code: Option<&[u8; mbr::CODE]>,
-    disk: &File,
-) -> std::io::Result<()> {
+fn write_table(spec: &DiskSpec, layout: &Layout, code: Option<&[u8; mbr::CODE]>, disk: &File) -> std::io::Result<()> {
     let seed = spec.seed();
     match spec.table {
         Table::Mbr => disk.file().write_all_at(&mbr::table(layout, seed.number("disk"), code), 0),

@@ -94,8 +94,7 @@ fn image(
         (None, Some(locked)) => Origin::Locked(Box::new(locked.clone())),
         (None, None) => return Err(lacks()),
     };
-    let contents =
-        Contents::Output { step: ImageArchive::step_name(&reference, platform), output: ARCHIVE.to_owned() };
+    let contents = Contents::Output { step: ImageArchive::step_name(&reference, platform), output: ARCHIVE.to_owned() };
     let name = format!("{}.tar", file_name(&reference));
     Ok((ImageArchive { reference, platform, origin }, Preload { name, contents }))
 }
