@@ -8,7 +8,7 @@ use labimg::base::report::{Reporter, Silent, Task};
 use labimg::build::BuildError;
 use labimg::build::debian::{RootOptions, build_root, unpack_all, write_tree};
 use labimg::build::disk::programs::Programs;
-use labimg::build::disk::{DiskSpec, PROGRAMS, RawDisk, programs_of, raw};
+use labimg::build::disk::{DiskSpec, PROGRAMS, RootTree, programs_of, raw};
 use labimg::build::toolchain::Toolchain;
 use labimg::model::lock::{Lock, LockedPackage, toolchain_set};
 use labimg::model::platform::Platform;
@@ -156,7 +156,8 @@ impl Bed {
     }
 
     /// Makes a disk.
-    pub fn disk(&self, programs: &Programs, spec: &DiskSpec) -> Result<RawDisk, BuildError> {
-        raw(programs, spec, &self.tree, &Task::begin(&Silent, "disk", None))
+    pub fn disk(&self, programs: &Programs, spec: &DiskSpec) -> Result<PathBuf, BuildError> {
+        let tree = RootTree::open(&self.tree, spec)?;
+        raw(programs, spec, &tree, &Task::begin(&Silent, "disk", None))
     }
 }
