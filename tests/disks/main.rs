@@ -6,5 +6,6 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 mod boot;
+mod boxes;
 mod bytes;
 mod support;
