@@ -8,4 +8,5 @@
 mod boot;
 mod boxes;
 mod bytes;
+mod speed;
 mod support;
