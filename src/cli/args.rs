@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::args_lab::{DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs};
+use super::args_lab::{
+    DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.

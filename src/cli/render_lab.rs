@@ -100,7 +100,10 @@ pub(super) fn status(labs: &[LabStatus]) -> String {
 pub(super) fn down(done: &Down) -> String {
     let kept = match done.images_kept.len() {
         0 => String::new(),
-        n => format!("\n{n} images stay in the engine for the next `up`; `labimg down {} --images` removes them", done.lab),
+        n => format!(
+            "\n{n} images stay in the engine for the next `up`; `labimg down {} --images` removes them",
+            done.lab
+        ),
     };
     if done.is_empty() {
         return format!("nothing is left of {}{kept}", done.lab);

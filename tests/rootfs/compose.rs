@@ -28,7 +28,9 @@ fn wishes() -> Wishes {
         }],
         files: vec![File {
             to: "/etc/systemd/system/web.service".into(),
-            contents: text("[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"),
+            contents: text(
+                "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n",
+            ),
             mode: None,
             owner: None,
         }],
@@ -72,7 +74,8 @@ pub fn on_top(store: &Path, digest: &str, dir: &Path) {
     }
     let root = dir.join("root");
     std::fs::create_dir(&root).unwrap();
-    let tar = Command::new("tar").args(["--xattrs", "--xattrs-include=*", "-C"]).arg(&root).arg("-xpf").arg(&tar).status();
+    let tar =
+        Command::new("tar").args(["--xattrs", "--xattrs-include=*", "-C"]).arg(&root).arg("-xpf").arg(&tar).status();
     assert!(tar.unwrap().success());
     let asks = |argv: &[&str], wanted: &str| {
         let out = Command::new("chroot").arg(&root).args(argv).output().unwrap();
@@ -97,7 +100,8 @@ pub fn on_top(store: &Path, digest: &str, dir: &Path) {
     ] {
         asks(&["systemctl", "is-enabled", unit], state);
     }
-    let masked = Command::new("chroot").arg(&root).args(["systemctl", "is-enabled", "apt-daily.timer"]).output().unwrap();
+    let masked =
+        Command::new("chroot").arg(&root).args(["systemctl", "is-enabled", "apt-daily.timer"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&masked.stdout).trim(), "masked");
     let units = ["labimg-host-keys", "labimg-default-route", "labimg-grow-root", "k3s"].map(|u| format!("{u}.service"));
     let mut verify = vec!["systemd-analyze", "verify", "--man=no"];
