@@ -109,7 +109,6 @@ end
 Vagrant.configure("2") do |config|
   Labimg.check_ports if Labimg.making?
   config.vm.box_check_update = false
-  config.vm.boot_timeout = 600
   config.vm.synced_folder ".", "/vagrant", disabled: true
   # The order of preference where several are installed.
   Labimg::LAB["providers"].each { |name| config.vm.provider name }

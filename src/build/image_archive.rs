@@ -77,10 +77,9 @@ impl Action for ImageArchive {
 
     fn inputs(&self) -> BTreeMap<String, Input> {
         let from = match &self.origin {
-            Origin::Locked(image) => image
-                .platforms
-                .get(&self.platform)
-                .map(|m| Input::Blob { digest: m.digest, size: m.size }),
+            Origin::Locked(image) => {
+                image.platforms.get(&self.platform).map(|m| Input::Blob { digest: m.digest, size: m.size })
+            }
             Origin::Made(_) => Some(Input::Step {
                 step: ManifestStep::step_name(&self.reference.to_string(), self.platform),
                 output: MANIFEST.to_owned(),

@@ -132,7 +132,14 @@ impl Entry {
 
     /// A symbolic link.
     pub fn symlink(origin: &Arc<str>, target: impl Into<String>) -> Self {
-        Self { kind: Kind::Symlink(target.into()), mode: 0o777, uid: 0, gid: 0, capability: None, origin: origin.clone() }
+        Self {
+            kind: Kind::Symlink(target.into()),
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+            capability: None,
+            origin: origin.clone(),
+        }
     }
 }
 

@@ -36,7 +36,19 @@ impl Machine {
         let console = dir.join("console");
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-machine", if bus == "ide" { "pc" } else { "q35" }, "-accel", "tcg,thread=multi"]);
-        command.args(["-cpu", "Nehalem", "-smp", "2", "-m", "512", "-display", "none", "-no-reboot", "-monitor", "none"]);
+        command.args([
+            "-cpu",
+            "Nehalem",
+            "-smp",
+            "2",
+            "-m",
+            "512",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-monitor",
+            "none",
+        ]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-drive").arg(format!("file={},if={bus},format={format},snapshot=on", disk.display()));
         command.arg("-netdev").arg(format!("user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"));
@@ -53,10 +65,18 @@ impl Machine {
         let start = Instant::now();
         loop {
             let mut ssh = Command::new("ssh");
-            for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "BatchMode=yes", "ConnectTimeout=10"] {
+            for option in [
+                "StrictHostKeyChecking=no",
+                "UserKnownHostsFile=/dev/null",
+                "IdentitiesOnly=yes",
+                "BatchMode=yes",
+                "ConnectTimeout=10",
+            ] {
                 ssh.args(["-o", option]);
             }
-            ssh.args(["-F", "/dev/null", "-q", "-p", &self.port.to_string(), "-i"]).arg(key).args(["vagrant@127.0.0.1", run]);
+            ssh.args(["-F", "/dev/null", "-q", "-p", &self.port.to_string(), "-i"])
+                .arg(key)
+                .args(["vagrant@127.0.0.1", run]);
             let said = ssh.stdin(Stdio::null()).output().unwrap();
             if said.status.success() {
                 println!("in after {:?}", start.elapsed());

@@ -33,13 +33,13 @@ fn a_disk_twice() {
         std::fs::create_dir_all(&deep).unwrap();
         let other = bed.programs(&deep);
         let second = bed.disk(&other, &spec).unwrap();
-        assert_eq!(sha(&first.path), sha(&second.path), "{boot:?} {table:?}");
+        assert_eq!(sha(&first), sha(&second), "{boot:?} {table:?}");
         let (a, b) = (
             qcow2::convert(&programs, Compression::Zstd, "a.qcow2").unwrap(),
             qcow2::convert(&other, Compression::Zstd, "a.qcow2").unwrap(),
         );
         assert_eq!(sha(&a), sha(&b));
-        let raw = first.path.to_str().unwrap();
+        let raw = first.to_str().unwrap();
         if has("sfdisk") {
             let said = says("sfdisk", &["--verify", raw]);
             assert!(said.contains("No errors detected"), "{said}");

@@ -8,7 +8,7 @@ use labimg::base::report::{Reporter, Silent, Task};
 use labimg::build::BuildError;
 use labimg::build::debian::{RootOptions, build_root, unpack_all, write_tree};
 use labimg::build::disk::programs::Programs;
-use labimg::build::disk::{DiskSpec, PROGRAMS, RawDisk, programs_of, raw};
+use labimg::build::disk::{DiskSpec, PROGRAMS, RootTree, programs_of, raw};
 use labimg::build::toolchain::Toolchain;
 use labimg::model::lock::{Lock, LockedPackage, toolchain_set};
 use labimg::model::platform::Platform;
@@ -98,10 +98,8 @@ fn lock(at: &Path) -> Result<Lock, String> {
          [[image]]\nref = \"lab.test/grub:1\"\nbuild = \"grub/image.toml\"\nplatforms = [\"linux/amd64\"]\n",
         quoted(&PROGRAMS)
     );
-    let image = format!(
-        "schema = 1\ndebian = \"trixie\"\nessential = false\npackages = [{}]\n",
-        quoted(programs_of("amd64"))
-    );
+    let image =
+        format!("schema = 1\ndebian = \"trixie\"\nessential = false\npackages = [{}]\n", quoted(programs_of("amd64")));
     std::fs::create_dir_all(at.join("grub")).unwrap();
     std::fs::write(at.join("grub/image.toml"), image).unwrap();
     let (file, store) = (at.join("programs.lock"), at.join("store"));
@@ -158,7 +156,8 @@ impl Bed {
     }
 
     /// Makes a disk.
-    pub fn disk(&self, programs: &Programs, spec: &DiskSpec) -> Result<RawDisk, BuildError> {
-        raw(programs, spec, &self.tree, &Task::begin(&Silent, "disk", None))
+    pub fn disk(&self, programs: &Programs, spec: &DiskSpec) -> Result<PathBuf, BuildError> {
+        let tree = RootTree::open(&self.tree, spec)?;
+        raw(programs, spec, &tree, &Task::begin(&Silent, "disk", None))
     }
 }

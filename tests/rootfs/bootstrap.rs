@@ -104,7 +104,11 @@ fn the_same_bytes_whoever_installs() {
     };
     let one = dir.path().join("one");
     std::fs::create_dir(&one).unwrap();
-    go(&["sh", "-c", "umask 077; exec \"$@\"", "-"], &one, &[("TZ", "Asia/Tokyo"), ("LC_ALL", "C"), ("LANG", "tr_TR.UTF-8")]);
+    go(
+        &["sh", "-c", "umask 077; exec \"$@\"", "-"],
+        &one,
+        &[("TZ", "Asia/Tokyo"), ("LC_ALL", "C"), ("LANG", "tr_TR.UTF-8")],
+    );
     if is_root() && user().is_some() {
         let as_user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"];
         let home = own(dir.path(), "a folder of another name");
@@ -126,7 +130,9 @@ fn differences(one: &Path, other: &Path) {
         let line = |(path, entry): (&labimg::model::guest_path::GuestPath, &labimg::build::tree::Entry)| {
             use labimg::build::tree::Kind;
             let what = match &entry.kind {
-                Kind::File(content) => labimg::base::digest::hash_reader(content.open().unwrap()).unwrap().0.to_string(),
+                Kind::File(content) => {
+                    labimg::base::digest::hash_reader(content.open().unwrap()).unwrap().0.to_string()
+                }
                 other => format!("{other:?}"),
             };
             format!("{path} {:o} {}:{} {:?} {what}", entry.mode, entry.uid, entry.gid, entry.capability)
@@ -149,7 +155,11 @@ fn looks_right(tar: &Path) {
     assert!(inside::list(&tree, "boot").iter().any(|n| n.starts_with("initrd.img-")));
     assert!(inside::list(&tree, "etc/ssh").iter().all(|n| !n.starts_with("ssh_host_")));
     let ping = inside::entry(&tree, "usr/bin/ping").unwrap();
-    assert!(ping.capability.as_ref().is_some_and(|c| c.len() == 20), "{:?}: version 2, for every machine", ping.capability);
+    assert!(
+        ping.capability.as_ref().is_some_and(|c| c.len() == 20),
+        "{:?}: version 2, for every machine",
+        ping.capability
+    );
 }
 
 #[test]
@@ -235,6 +245,7 @@ fn without_a_range_it_says_what_is_missing() {
     };
     let text = run(Command::new(&helper).uid(65534).gid(65534));
     println!("{text}");
-    let wanted = if Path::new("/usr/bin/newuidmap").is_file() { "usermod --add-subuids" } else { "apt-get install uidmap" };
+    let wanted =
+        if Path::new("/usr/bin/newuidmap").is_file() { "usermod --add-subuids" } else { "apt-get install uidmap" };
     assert!(text.contains(wanted), "{text}");
 }

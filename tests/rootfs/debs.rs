@@ -30,7 +30,8 @@ fn download(dir: &Path, suite: &str, want: &[String], to: &Path) -> Option<()> {
     std::fs::create_dir_all(to.join("partial")).unwrap();
     std::fs::write(at.join("status"), "").unwrap();
     let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    std::fs::write(at.join("etc/sources.list"), format!("deb [signed-by={keys}] {} {suite} main\n", mirror()?)).unwrap();
+    std::fs::write(at.join("etc/sources.list"), format!("deb [signed-by={keys}] {} {suite} main\n", mirror()?))
+        .unwrap();
     let set = |name: &str, path: &str| format!("{name}={}", at.join(path).display());
     let options = [
         set("Dir::Etc", "etc"),
@@ -73,9 +74,8 @@ fn package(store: &Store, deb: &Path) -> LockedPackage {
     let fields = ["Package", "Version", "Architecture"];
     let out = Command::new("dpkg-deb").arg("-f").arg(deb).args(fields).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
-    let field = |name: &str| {
-        text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ")).unwrap().trim().to_owned()
-    };
+    let field =
+        |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ")).unwrap().trim().to_owned();
     LockedPackage {
         debian: "debian".into(),
         name: field("Package"),
@@ -95,7 +95,8 @@ pub fn make(dir: &Path, name: &str, postinst: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let at = dir.join(name);
     std::fs::create_dir_all(at.join("DEBIAN")).unwrap();
-    let control = format!("Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: Lab <lab@lab.test>\nDescription: x\n");
+    let control =
+        format!("Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: Lab <lab@lab.test>\nDescription: x\n");
     std::fs::write(at.join("DEBIAN/control"), control).unwrap();
     std::fs::write(at.join("DEBIAN/postinst"), postinst).unwrap();
     for path in ["", "DEBIAN", "DEBIAN/postinst"] {

@@ -58,14 +58,7 @@ fn bootstrap(store: &Arc<Store>, dir: &Path, from: &Path) -> Result<Output, Buil
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).unwrap();
     let started = Instant::now();
-    let run = Run {
-        store,
-        scratch: &scratch,
-        inputs: &BTreeMap::new(),
-        epoch: EPOCH,
-        threads: 2,
-        reporter: &Silent,
-    };
+    let run = Run { store, scratch: &scratch, inputs: &BTreeMap::new(), epoch: EPOCH, threads: 2, reporter: &Silent };
     let out = action.run(&run)?;
     println!("bootstrap: {:?}", started.elapsed());
     let left: Vec<_> = std::fs::read_dir(scratch.join("tmp")).unwrap().collect();

@@ -104,8 +104,10 @@ mod tests {
     #[test]
     fn early_drivers_must_be_early() {
         let names = |all: &[&str]| all.iter().filter_map(|n| module(n)).collect::<Vec<_>>();
-        let drivers =
-            Drivers { early: names(&["kernel/fs/ext4/ext4.ko", "virtio-pci.ko.xz"]), late: names(&["virtio_net.ko", "ahci.ko"]) };
+        let drivers = Drivers {
+            early: names(&["kernel/fs/ext4/ext4.ko", "virtio-pci.ko.xz"]),
+            late: names(&["virtio_net.ko", "ahci.ko"]),
+        };
         let contents = Contents { kernel: "6.1".to_owned(), ..Contents::default() };
         drivers.need(&ALWAYS, &contents, "box a").unwrap();
         let error = drivers.need(&VIRTIO, &contents, "box a").unwrap_err();

@@ -118,7 +118,10 @@ mod tests {
             plain[16..20].fill(0);
             assert_eq!(header[16..20], crc(&plain).to_le_bytes());
             assert_eq!((&header[..8], &header[24..32]), (&b"EFI PART"[..], &u64::to_le_bytes(here)[..]));
-            assert_eq!((&header[32..40], &header[88..92]), (&other.to_le_bytes()[..], &crc(&gpt.primary[512..]).to_le_bytes()[..]));
+            assert_eq!(
+                (&header[32..40], &header[88..92]),
+                (&other.to_le_bytes()[..], &crc(&gpt.primary[512..]).to_le_bytes()[..])
+            );
         }
         assert_eq!(crc(b"123456789"), 0xcbf4_3926, "CRC-32/ISO-HDLC's check value");
         let both = [&gpt.primary[..], &gpt.backup].concat();

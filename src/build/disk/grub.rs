@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use fs_err::File;
 
-use super::contents::{Contents, read_part};
+use super::contents::read_part;
 use super::layout::SECTOR;
 use super::programs::Programs;
+use super::raw::RootTree;
 use super::{DiskSpec, mbr};
 use crate::build::BuildError;
 
@@ -67,29 +68,26 @@ impl Target {
     }
 }
 
-/// Makes `/out/<name>`, the core image for `target`. Modules are the toolchain's where it has them, else the tree's own.
+/// Makes `/out/<name>`, the core image for `target`, of the modules in `dir`.
 ///
 /// # Errors
-/// Modules that are nowhere, and whatever grub-mkimage says.
+/// Whatever grub-mkimage says.
 pub fn core_image(
     programs: &Programs,
     spec: &DiskSpec,
-    contents: &Contents,
-    archive: &mut File,
+    dir: &Path,
     target: Target,
     name: &str,
 ) -> Result<(), BuildError> {
-    let dir = modules_dir(programs, spec, contents, archive, target)?;
     let early = format!(
         "search.fs_uuid {} root\nset prefix=($root)/boot/grub\nconfigfile /boot/grub/grub.cfg\n",
         spec.root_uuid()
     );
     let early = programs.input("early.cfg", early.as_bytes())?;
     let (target_name, modules) = (target.name(), target.modules());
-    let script = format!(
-        "grub-mkimage -d /in/grub -O {target_name} -p /boot/grub -c /in/early.cfg -o /out/{name} {modules}\n"
-    );
-    programs.run("grub-mkimage", &script, &[("grub", &dir), ("early.cfg", &early)], &[])
+    let script =
+        format!("grub-mkimage -d /in/grub -O {target_name} -p /boot/grub -c /in/early.cfg -o /out/{name} {modules}\n");
+    programs.run("grub-mkimage", &script, &[("grub", dir), ("early.cfg", &early)], &[])
 }
 
 /// The first sector's code and the core image for a BIOS, which is to stand at sector `first` and may have `room` sectors.
@@ -103,7 +101,8 @@ pub fn embed(boot: &[u8], core: &[u8], (first, room): (u64, u64)) -> Result<([u8
     put(&mut code, KERNEL_SECTOR, &first.to_le_bytes()).ok_or_else(|| bad("boot.img is too short"))?;
     let sectors = (core.len() as u64).div_ceil(SECTOR);
     let rest = u16::try_from(sectors.saturating_sub(1)).ok().filter(|r| *r > 0 && sectors <= room);
-    let rest = rest.ok_or_else(|| bad(&format!("the core image has {sectors} sectors, and there is room for {room}")))?;
+    let rest =
+        rest.ok_or_else(|| bad(&format!("the core image has {sectors} sectors, and there is room for {room}")))?;
     if core.get(BLOCK_LIST + 10..BLOCK_LIST + 12) != Some(&SEGMENT.to_le_bytes()[..]) {
         return Err(bad("the core image has no list of its blocks"));
     }
@@ -114,31 +113,19 @@ pub fn embed(boot: &[u8], core: &[u8], (first, room): (u64, u64)) -> Result<([u8
     Ok((code, core))
 }
 
-/// `boot.img` of the modules that [`core_image`] used.
-///
-/// # Errors
-/// I/O errors.
-pub fn boot_image(
-    programs: &Programs,
-    spec: &DiskSpec,
-    contents: &Contents,
-    archive: &mut File,
-) -> Result<Vec<u8>, BuildError> {
-    let path = modules_dir(programs, spec, contents, archive, Target::Bios)?.join("boot.img");
-    fs_err::read(&path).map_err(|e| BuildError::io(&path, "read", e))
-}
-
 fn put(bytes: &mut [u8], at: usize, new: &[u8]) -> Option<()> {
     bytes.get_mut(at..at + new.len())?.copy_from_slice(new);
     Some(())
 }
 
-/// The folder of GRUB's modules: the toolchain's, or one with what the tree has.
-fn modules_dir(
+/// The folder of GRUB's modules for `target`: the toolchain's where it has one, else one with what the tree has.
+///
+/// # Errors
+/// Modules that are nowhere; I/O errors.
+pub fn modules_dir(
     programs: &Programs,
     spec: &DiskSpec,
-    contents: &Contents,
-    archive: &mut File,
+    tree: &RootTree,
     target: Target,
 ) -> Result<PathBuf, BuildError> {
     let own = programs.tree.join("usr/lib/grub").join(target.name());
@@ -146,19 +133,17 @@ fn modules_dir(
         return Ok(own);
     }
     let dir = programs.scratch.join("grub").join(target.name());
-    if dir.is_dir() {
-        return Ok(dir);
-    }
+    let mut archive = File::open(&tree.archive).map_err(|e| BuildError::io(&tree.archive, "open", e))?;
     fs_err::create_dir_all(&dir).map_err(|e| BuildError::io(&dir, "create", e))?;
     let mut any = false;
-    for (path, part) in &contents.grub {
+    for (path, part) in &tree.contents.grub {
         let Some(name) = path.strip_prefix(target.name()).and_then(|p| p.strip_prefix('/')) else { continue };
         // Some versions have debug folders in it; nothing there is wanted.
         if name.contains('/') || Path::new(name).file_name().is_none() {
             continue;
         }
         let to = dir.join(name);
-        let bytes = read_part(archive, *part, LIMIT).map_err(|e| BuildError::io(&to, "unpack", e))?;
+        let bytes = read_part(&mut archive, *part, LIMIT).map_err(|e| BuildError::io(&to, "unpack", e))?;
         fs_err::write(&to, bytes).map_err(|e| BuildError::io(&to, "write", e))?;
         any = true;
     }

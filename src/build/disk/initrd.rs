@@ -29,7 +29,9 @@ pub fn file_names(reader: impl Read) -> io::Result<BTreeSet<String>> {
         let mut inner = BufReader::with_capacity(64 * 1024, packed);
         // Only one layer of compression: what is in there must be archives.
         if archives(&mut inner, &mut names)? {
-            return Err(bad("it is no cpio archive of the new ASCII format, plain or compressed with gzip, xz or zstd"));
+            return Err(bad(
+                "it is no cpio archive of the new ASCII format, plain or compressed with gzip, xz or zstd",
+            ));
         }
     }
     Ok(names)

@@ -75,7 +75,10 @@ mod tests {
     #[test]
     fn a_protective_record_covers_the_disk() {
         let record = protective(&example(Boot::Efi, Table::Gpt).layout(), None);
-        assert_eq!((record[450], &record[447..450], &record[454..458]), (PROTECTIVE, &[0, 2, 0][..], &[1, 0, 0, 0][..]));
+        assert_eq!(
+            (record[450], &record[447..450], &record[454..458]),
+            (PROTECTIVE, &[0, 2, 0][..], &[1, 0, 0, 0][..])
+        );
         assert_eq!(&record[458..462], &(4 * 1024 * 1024 - 1u32).to_le_bytes());
     }
 }

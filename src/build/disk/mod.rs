@@ -25,7 +25,7 @@ pub mod spec;
 pub mod vmdk;
 mod vmdk_format;
 
-pub use raw::{RawDisk, raw};
+pub use raw::{RootTree, raw};
 pub use spec::DiskSpec;
 
 /// Packages of the toolchain that disks are made with, on every machine that builds (Debian trixie's names): mke2fs, debugfs

@@ -34,7 +34,9 @@ impl Programs {
     pub fn run(&self, what: &str, script: &str, inputs: &[(&str, &Path)], args: &[String]) -> Result<(), BuildError> {
         match self.try_run(script, inputs, args)? {
             (Exit::Code(0), _) => Ok(()),
-            (exit, output) => Err(BuildError::Program { command: format!("`{what}`"), ended: exit.to_string(), output }),
+            (exit, output) => {
+                Err(BuildError::Program { command: format!("`{what}`"), ended: exit.to_string(), output })
+            }
         }
     }
 
@@ -57,6 +59,7 @@ impl Programs {
             argv,
             env: BTreeMap::from([("MTOOLS_SKIP_CHECK".to_owned(), "1".to_owned())]),
             epoch: self.epoch,
+            ids: crate::build::sandbox::Ids::One,
             cores: self.threads,
         };
         let ended = sandbox::run(&self.helper, &spec, Stop::default())?;

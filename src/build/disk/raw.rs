@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 
 use super::contents::{self, Contents};
-use super::drivers::{ALWAYS, Drivers};
+use super::drivers::{ALWAYS, Driver, Drivers};
 use super::grub::{self, Target};
 use super::layout::{Layout, Role, SECTOR};
 use super::programs::Programs;
@@ -18,55 +18,73 @@ use crate::model::profile::Table;
 /// The disk's name in `/out`.
 pub const NAME: &str = "disk.raw";
 
-/// A disk that was made.
+/// A tree that was looked at: whether a disk of it can start is known before one is made.
 #[derive(Debug, Clone)]
-pub struct RawDisk {
-    /// The sparse file.
-    pub path: PathBuf,
-    /// Size in bytes.
-    pub bytes: u64,
-    /// What its tree holds.
+pub struct RootTree {
+    /// Its archive: uncompressed tar, which does not change meanwhile.
+    pub archive: PathBuf,
+    /// What it holds.
     pub contents: Contents,
     /// What its kernel can drive.
     pub drivers: Drivers,
+    /// How messages call it: `box lab/node`.
+    what: String,
 }
 
-/// Makes the disk of a tree in the scratch directory of `programs`. `archive` is the tree: an uncompressed tar archive that
-/// does not change meanwhile.
+impl RootTree {
+    /// Looks at the tree of a disk.
+    ///
+    /// # Errors
+    /// A tree without a kernel, or one that can not read the root file system; archives that can not be read.
+    pub fn open(archive: &Path, spec: &DiskSpec) -> Result<Self, BuildError> {
+        let what = format!("box {}", spec.seed);
+        let mut file = File::open(archive).map_err(|e| BuildError::io(archive, "open", e))?;
+        let contents = contents::scan(&mut file, &what)?;
+        let drivers = Drivers::of(&contents, &mut file, &what)?;
+        let tree = Self { archive: archive.to_owned(), contents, drivers, what };
+        tree.need(&ALWAYS)?;
+        Ok(tree)
+    }
+
+    /// Whether its kernel has these drivers.
+    ///
+    /// # Errors
+    /// The first it has not, by name.
+    pub fn need(&self, drivers: &[Driver]) -> Result<(), BuildError> {
+        self.drivers.need(drivers, &self.contents, &self.what)
+    }
+}
+
+/// Makes the disk of a tree in the scratch directory of `programs` and gives its path: a sparse file.
 ///
 /// # Errors
-/// A tree without a kernel or its drivers, a disk that is too small, programs that fail.
-pub fn raw(programs: &Programs, spec: &DiskSpec, archive: &Path, task: &Task<'_>) -> Result<RawDisk, BuildError> {
+/// A disk that is too small or can not be, programs that fail.
+pub fn raw(programs: &Programs, spec: &DiskSpec, tree: &RootTree, task: &Task<'_>) -> Result<PathBuf, BuildError> {
     spec.check()?;
-    let what = format!("box {}", spec.seed);
-    let mut tree = File::open(archive).map_err(|e| BuildError::io(archive, "open", e))?;
-    let contents = contents::scan(&mut tree, &what)?;
-    let drivers = Drivers::of(&contents, &mut tree, &what)?;
-    drivers.need(&ALWAYS, &contents, &what)?;
     let layout = spec.layout();
     let path = programs.out(NAME);
     let disk = create(&path, spec.bytes())?;
     let root = layout.partition(Role::Root).ok_or_else(|| BuildError::Internal("a disk without a root".to_owned()))?;
     task.say("ext4");
-    ext4::write(programs, spec, &contents, archive, &root)?;
+    ext4::write(programs, spec, &tree.contents, &tree.archive, &root)?;
     task.say("boot loader");
     let mut code = None;
     for target in spec.grub_targets() {
+        let modules = grub::modules_dir(programs, spec, tree, target)?;
         match (target, layout.core, layout.partition(Role::Esp)) {
             (Target::Bios, Some(core), _) => {
-                grub::core_image(programs, spec, &contents, &mut tree, target, "core.img")?;
-                let boot = grub::boot_image(programs, spec, &contents, &mut tree)?;
-                code = Some(embed(&programs.out("core.img"), &boot, core, &disk, &path)?);
+                grub::core_image(programs, spec, &modules, target, "core.img")?;
+                code = Some(embed(&programs.out("core.img"), &modules.join("boot.img"), core, &disk, &path)?);
             }
             (_, _, Some(partition)) => {
-                grub::core_image(programs, spec, &contents, &mut tree, target, "core.efi")?;
+                grub::core_image(programs, spec, &modules, target, "core.efi")?;
                 esp::write(programs, spec, &partition, target)?;
             }
             _ => return Err(BuildError::Internal(format!("no place for GRUB's {}", target.name()))),
         }
     }
     write_table(spec, &layout, code.as_ref(), &disk).map_err(|e| BuildError::io(&path, "write", e))?;
-    Ok(RawDisk { path, bytes: spec.bytes(), contents, drivers })
+    Ok(path)
 }
 
 /// An empty sparse file.
@@ -81,24 +99,20 @@ fn create(path: &Path, bytes: u64) -> Result<File, BuildError> {
 /// Puts the core image at `image` into its place and gives the first sector's code.
 fn embed(
     image: &Path,
-    boot: &[u8],
+    boot: &Path,
     place: (u64, u64),
     disk: &File,
     path: &Path,
 ) -> Result<[u8; mbr::CODE], BuildError> {
     let core = fs_err::read(image).map_err(|e| BuildError::io(image, "read", e))?;
-    let (code, core) = grub::embed(boot, &core, place)?;
+    let boot = fs_err::read(boot).map_err(|e| BuildError::io(boot, "read", e))?;
+    let (code, core) = grub::embed(&boot, &core, place)?;
     disk.file().write_all_at(&core, place.0 * SECTOR).map_err(|e| BuildError::io(path, "write", e))?;
     fs_err::remove_file(image).map_err(|e| BuildError::io(image, "remove", e))?;
     Ok(code)
 }
 
-fn write_table(
-    spec: &DiskSpec,
-    layout: &Layout,
-    code: Option<&[u8; mbr::CODE]>,
-    disk: &File,
-) -> std::io::Result<()> {
+fn write_table(spec: &DiskSpec, layout: &Layout, code: Option<&[u8; mbr::CODE]>, disk: &File) -> std::io::Result<()> {
     let seed = spec.seed();
     match spec.table {
         Table::Mbr => disk.file().write_all_at(&mbr::table(layout, seed.number("disk"), code), 0),

@@ -39,7 +39,10 @@ pub fn files_tree(def: &ImageDef, origins: &Origins, lower: &Listing) -> Result<
     for dir in &def.dir {
         let (uid, gid) = accounts.owner(text(dir.owner.as_ref()), &format!("directory `{}`", *dir.path))?;
         let mode = mode(dir.mode.as_ref())?.unwrap_or(0o755);
-        layer.put(&dir.path, Entry { kind: Kind::Dir, mode, uid, gid, capability: None, origin: layer.origin.clone() })?;
+        layer.put(
+            &dir.path,
+            Entry { kind: Kind::Dir, mode, uid, gid, capability: None, origin: layer.origin.clone() },
+        )?;
     }
     for file in &def.file {
         let owner = accounts.owner(text(file.owner.as_ref()), &format!("file `{}`", *file.to))?;

@@ -1,20 +1,26 @@
 //! A profile's `[[box]]`: packages → tree → what the author puts on top → disk → Vagrant boxes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Request, local, steps};
+use crate::base::shell;
 use crate::build::BuildError;
+use crate::build::disk::DiskSpec;
 use crate::build::image_archive::{ARCHIVE, ImageArchive, Origin};
 use crate::build::rootfs::compose::{Compose, Contents, File, K3s, K3sRole, Manifest, Preload, User, Wishes};
 use crate::build::rootfs::{Bootstrap, TREE};
 use crate::build::run_step::OUT;
 use crate::build::step::{Action, Input};
 use crate::build::toolchain::Toolchain;
+use crate::build::vagrant_box::{BoxAction, Machine};
 use crate::model::image::ImageRef;
 use crate::model::lock::{FileKind, LockedPackage, box_set};
 use crate::model::platform::Platform;
-use crate::model::profile::{self, BoxDef, BoxFile, MadeImage};
+use crate::model::profile::{self, Boot, BoxDef, BoxFile, MadeImage, Provider, Table};
+
+/// Size of a disk that does not say, in GiB.
+const SIZE: u64 = 4;
 
 /// The name of a step of a box.
 fn step_name(table: &BoxDef, platform: Platform, what: &str) -> String {
@@ -71,8 +77,54 @@ fn one(
     }
     let tree = Input::Step { step: bootstrap.name(), output: TREE.to_owned() };
     actions.push(Box::new(bootstrap));
-    actions.push(Box::new(Compose { name: step_name(table, platform, "tree"), tree, wishes }));
+    let compose = Compose { name: step_name(table, platform, "tree"), tree, wishes };
+    let tree = Input::Step { step: compose.name(), output: TREE.to_owned() };
+    actions.push(Box::new(compose));
+    actions.push(Box::new(BoxAction {
+        name: box_step(&table.name, platform),
+        tree,
+        disk: disk(request, table, platform)?,
+        machine: Machine {
+            name: format!("{}-{}", *request.profile.name, *table.name),
+            memory: 1024,
+            cpus: 1,
+            debian: true,
+        },
+        providers: providers(table, platform),
+        toolchain: toolchain.clone(),
+        helper: request.program.to_owned(),
+        exec: format!("labimg toolchain exec {}", shell::word(request.path)),
+    }));
     Ok(actions)
+}
+
+/// The step whose outputs are a box's files, by provider.
+pub fn box_step(name: &str, platform: Platform) -> String {
+    format!("box {name} {}", platform.arch())
+}
+
+/// The providers a box is made for; VirtualBox runs amd64 only.
+fn providers(table: &BoxDef, platform: Platform) -> BTreeSet<Provider> {
+    let own: BTreeSet<Provider> = table.providers.iter().map(|p| **p).collect();
+    let all = [Provider::Libvirt, Provider::Virtualbox, Provider::Qemu];
+    let wanted = if own.is_empty() { BTreeSet::from(all) } else { own };
+    wanted.into_iter().filter(|p| *p != Provider::Virtualbox || platform == Platform::LinuxAmd64).collect()
+}
+
+fn disk(request: &Request<'_>, table: &BoxDef, platform: Platform) -> Result<DiskSpec, BuildError> {
+    let arm = platform == Platform::LinuxArm64;
+    let boot = table.boot.as_ref().map_or(if arm { Boot::Efi } else { Boot::Bios }, |b| **b);
+    let usual = if boot == Boot::Bios { Table::Mbr } else { Table::Gpt };
+    let size = table.size.as_ref().map_or(Some(SIZE), |s| profile::gibibytes(s));
+    let spec = DiskSpec {
+        size: size.and_then(|s| u32::try_from(s).ok()).unwrap_or_default(),
+        boot,
+        table: table.table.as_ref().map_or(usual, |t| **t),
+        compression: table.compression.as_ref().map_or_else(Default::default, |c| **c),
+        platform,
+        seed: format!("{}/{}", *request.profile.name, *table.name),
+    };
+    spec.check().map(|()| spec)
 }
 
 /// The step that archives an image for a box, and what the box is told of it.
@@ -94,8 +146,7 @@ fn image(
         (None, Some(locked)) => Origin::Locked(Box::new(locked.clone())),
         (None, None) => return Err(lacks()),
     };
-    let contents =
-        Contents::Output { step: ImageArchive::step_name(&reference, platform), output: ARCHIVE.to_owned() };
+    let contents = Contents::Output { step: ImageArchive::step_name(&reference, platform), output: ARCHIVE.to_owned() };
     let name = format!("{}.tar", file_name(&reference));
     Ok((ImageArchive { reference, platform, origin }, Preload { name, contents }))
 }

@@ -7,7 +7,7 @@
 //! image REF PLATFORM files ─────┘
 //! ```
 
-mod boxes;
+pub mod boxes;
 mod debian_layer;
 mod image;
 mod labimg;

@@ -167,7 +167,8 @@ mod tests {
     fn tree(paths: &[&str]) -> Tree {
         let mut tree = Tree::default();
         for path in paths {
-            let entry = Entry::file(&"test".into(), 0o600, Content::bytes(*b"root:*:20000:0:99999:7:::\nada:!::::::\n"));
+            let entry =
+                Entry::file(&"test".into(), 0o600, Content::bytes(*b"root:*:20000:0:99999:7:::\nada:!::::::\n"));
             tree.put(GuestPath::parse(path).unwrap(), entry);
         }
         tree
@@ -226,7 +227,9 @@ mod tests {
         for path in goes {
             assert!(!names(&all).contains(&path), "{path}");
         }
-        for path in stays.into_iter().chain(["dev", "tmp", "var/log", "var/log/apt", "var/log/journal", "var/lib/apt/lists"]) {
+        for path in
+            stays.into_iter().chain(["dev", "tmp", "var/log", "var/log/apt", "var/log/journal", "var/lib/apt/lists"])
+        {
             assert!(names(&all).contains(&path), "{path}");
         }
         assert!(!names(&all).contains(&"var/log/journal/0123"), "it is called by a machine's id");
@@ -234,7 +237,8 @@ mod tests {
 
     #[test]
     fn identities_are_fixed_and_passwords_changed_at_the_epoch() {
-        let mut all = tree(&["etc/machine-id", "etc/hostname", "etc/shadow", "etc/apt/sources.list", "etc/resolv.conf"]);
+        let mut all =
+            tree(&["etc/machine-id", "etc/hostname", "etc/shadow", "etc/apt/sources.list", "etc/resolv.conf"]);
         normalise(&mut all, 86_400 * 100 + 5).unwrap();
         assert_eq!((text(&all, "etc/machine-id"), text(&all, "etc/hostname")), (String::new(), "labimg\n".to_owned()));
         assert_eq!(text(&all, "etc/shadow"), "root:*:100:0:99999:7:::\nada:!::::::\n");

@@ -51,9 +51,8 @@ pub fn read_tree(path: &Path, origin: &str) -> Result<Tree, BuildError> {
         if at.is_root() || is_volatile(&at) {
             continue;
         }
-        let made = capability(&spool, before).and_then(|capability| {
-            Ok(Entry { capability, ..read_entry(&mut entry, &spool, &from)? })
-        });
+        let made = capability(&spool, before)
+            .and_then(|capability| Ok(Entry { capability, ..read_entry(&mut entry, &spool, &from)? }));
         let made = made.map_err(|e| bad(format!("`{at}`: {e}")))?;
         tree.put(at, made);
     }
@@ -105,7 +104,9 @@ fn capability(file: &std::fs::File, range: std::ops::Range<u64>) -> io::Result<O
     // Each record starts with its own length in decimal and a blank.
     while let Some(blank) = rest.iter().position(|b| *b == b' ') {
         let number = std::str::from_utf8(rest.get(..blank).unwrap_or_default()).ok().and_then(|n| n.parse().ok());
-        let Some((record, next)) = number.filter(|n| *n > blank + 1).and_then(|n| rest.split_at_checked(n)) else { break };
+        let Some((record, next)) = number.filter(|n| *n > blank + 1).and_then(|n| rest.split_at_checked(n)) else {
+            break;
+        };
         let said = record.get(blank + 1..record.len() - 1).unwrap_or_default();
         let value = said.strip_prefix(CAPABILITY.as_bytes()).and_then(|v| v.strip_prefix(b"="));
         if let Some(value) = value.filter(|v| v.len() <= MAX_CAPABILITY) {
@@ -206,12 +207,7 @@ fn own_name<'t>(tree: &'t Tree, path: &'t GuestPath) -> Result<&'t GuestPath, Bu
 }
 
 /// The content as it is; of a compiled Python file that remembers its source's time, with the epoch as that time.
-fn compiled<'r>(
-    path: &GuestPath,
-    size: u64,
-    reader: &'r mut dyn Read,
-    epoch: u64,
-) -> io::Result<Box<dyn Read + 'r>> {
+fn compiled<'r>(path: &GuestPath, size: u64, reader: &'r mut dyn Read, epoch: u64) -> io::Result<Box<dyn Read + 'r>> {
     if !path.name().ends_with(".pyc") || size < PYC_HEADER {
         return Ok(Box::new(reader));
     }
@@ -242,7 +238,10 @@ mod tests {
         let mut tree = Tree::default();
         let capability: Arc<[u8]> = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'\n'].into();
         let file = Entry::file(&from, 0o4755, Content::bytes(*b"ping"));
-        tree.put(path("usr/bin/ping"), Entry { capability: Some(capability.clone()), uid: 70_000, gid: 3_000_000, ..file });
+        tree.put(
+            path("usr/bin/ping"),
+            Entry { capability: Some(capability.clone()), uid: 70_000, gid: 3_000_000, ..file },
+        );
         tree.put(path("usr/bin/a-name"), Entry { kind: Kind::Hardlink(path("usr/bin/ping")), ..Entry::dir(&from) });
         tree.put(path("bin"), Entry::symlink(&from, "usr/bin"));
         let pyc = [&b"\xa7\r\r\n\0\0\0\0\x01\x02\x03\x04size"[..], b"code"].concat();
@@ -257,7 +256,9 @@ mod tests {
         let first = back.get(&path("usr/bin/a-name")).unwrap();
         assert_eq!((first.mode, first.uid, first.gid), (0o4755, 70_000, 3_000_000));
         assert_eq!(first.capability, Some(capability), "a value with a line feed in it");
-        assert!(matches!(&back.get(&path("usr/bin/ping")).unwrap().kind, Kind::Hardlink(to) if to.as_str() == "usr/bin/a-name"));
+        assert!(
+            matches!(&back.get(&path("usr/bin/ping")).unwrap().kind, Kind::Hardlink(to) if to.as_str() == "usr/bin/a-name")
+        );
         let content = |at: &str| match &back.get(&path(at)).unwrap().kind {
             Kind::File(content) => content.read(100).unwrap(),
             other => panic!("{other:?}"),

@@ -16,8 +16,8 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::refused::{Failure, refused};
 use super::ids::{self, Mapper};
+use super::refused::{Failure, refused};
 use super::{HOSTNAME, Ids, STATUS, Spec, mounts};
 
 /// The first argument of the outer helper.

@@ -14,7 +14,9 @@ use crate::model::source_map::{Diagnostic, SourceMap};
 /// What names an entry of a list of tables.
 fn identity_keys(list: &str) -> Option<&'static [&'static str]> {
     match list {
-        "box" | "cluster" | "host" | "chart" | "manifest" | "file" | "deploy" | "check" | "wheel" | "step" => Some(&["name"]),
+        "box" | "cluster" | "host" | "chart" | "manifest" | "file" | "deploy" | "check" | "wheel" | "step" => {
+            Some(&["name"])
+        }
         "image" => Some(&["ref"]),
         "text" => Some(&["path"]),
         "link" => Some(&["from", "to", "service"]),

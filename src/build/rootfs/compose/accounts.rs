@@ -100,7 +100,8 @@ impl Accounts {
         let mut found = false;
         for text in [group, gshadow] {
             let line = |line: &str| {
-                let Some((before, members)) = line.rsplit_once(':').filter(|_| line.starts_with(&format!("{to}:"))) else {
+                let Some((before, members)) = line.rsplit_once(':').filter(|_| line.starts_with(&format!("{to}:")))
+                else {
                     return format!("{line}\n");
                 };
                 found = true;

@@ -60,8 +60,13 @@ ExecStart=/usr/lib/systemd/systemd-growfs /
 WantedBy=multi-user.target
 ";
 /// Units that do nothing but ask the Internet; those that are there are masked.
-pub(super) const ONLINE: [&str; 5] =
-    ["apt-daily.timer", "apt-daily-upgrade.timer", "fwupd-refresh.timer", "motd-news.timer", "systemd-timesyncd.service"];
+pub(super) const ONLINE: [&str; 5] = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "fwupd-refresh.timer",
+    "motd-news.timer",
+    "systemd-timesyncd.service",
+];
 /// Units every box starts, where their packages are there.
 pub(super) const STARTED: [&str; 4] =
     ["labimg-grow-root.service", "labimg-host-keys.service", "ssh.service", "systemd-networkd.service"];
@@ -137,11 +142,7 @@ pub(super) fn user(over: &mut Over<'_>, user: &User, accounts: &Accounts) -> Res
             "add sudo to the packages",
         ));
     }
-    over.file(
-        &format!("etc/sudoers.d/{}", user.name),
-        0o440,
-        format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name),
-    )
+    over.file(&format!("etc/sudoers.d/{}", user.name), 0o440, format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name))
 }
 
 fn skeleton(over: &mut Over<'_>, home: &str, (uid, gid): (u32, u32)) -> Result<(), BuildError> {

@@ -17,8 +17,7 @@ pub const ENV: &str = "/etc/labimg/k3s.env";
 /// Manifests that are applied at the first start.
 const MANIFESTS: &str = "var/lib/rancher/k3s/server/manifests";
 /// What archives of images may be called (`pkg/agent/containerd`).
-const ENDINGS: [&str; 8] =
-    [".tar", ".tar.zst", ".tzst", ".tar.lz4", ".tar.gz", ".tgz", ".tar.bz2", ".tbz"];
+const ENDINGS: [&str; 8] = [".tar", ".tar.zst", ".tzst", ".tar.lz4", ".tar.gz", ".tgz", ".tar.bz2", ".tbz"];
 /// The unit that sees to a default route: k3s takes its address from there and does not start without one.
 const ROUTE: &str = "labimg-default-route.service";
 /// An address of no network (RFC 5737, TEST-NET-3) on an interface that leads nowhere, where nothing else gave a route.
@@ -151,7 +150,10 @@ WantedBy=multi-user.target
 /// An argument as a unit has it (systemd.service(5), "COMMAND LINES").
 fn quoted(arg: &str) -> Result<String, BuildError> {
     if arg.contains(['\n', '\r', '\0']) {
-        return Err(BuildError::user(format!("`{}` can not be an argument of k3s", arg.escape_debug()), "leave the line feed out"));
+        return Err(BuildError::user(
+            format!("`{}` can not be an argument of k3s", arg.escape_debug()),
+            "leave the line feed out",
+        ));
     }
     let escaped = arg.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
     Ok(format!("\"{escaped}\""))

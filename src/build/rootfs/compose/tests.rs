@@ -53,7 +53,10 @@ fn machine() -> Tree {
         ("usr/lib/systemd/system/web@.service", "[Install]\nWantedBy=multi-user.target %i.target\n"),
         ("usr/lib/systemd/system/static.service", "[Service]\nExecStart=x\n"),
         ("usr/lib/systemd/system/apt-daily.timer", "[Install]\nWantedBy=timers.target\n"),
-        ("usr/lib/systemd/system/systemd-networkd.service", &format!("{unit}dbus-x.service\nAlso=two.socket gone.service\n")),
+        (
+            "usr/lib/systemd/system/systemd-networkd.service",
+            &format!("{unit}dbus-x.service\nAlso=two.socket gone.service\n"),
+        ),
         ("usr/lib/systemd/system/two.socket", "[Install]\nWantedBy=sockets.target\n"),
     ] {
         let entry = Entry::file(&origin, 0o640, Content::bytes(text.as_bytes()));
@@ -119,11 +122,17 @@ fn every_box_has_vagrants_user_a_network_and_host_keys_to_come() {
         let found = entry(&tree, path);
         assert_eq!((found.mode, found.uid), (mode, uid), "{path}");
     }
-    assert_eq!((text(&tree, "etc/hostname"), text(&tree, "etc/hosts").contains("127.0.1.1 node-1\n")), ("node-1\n".into(), true));
+    assert_eq!(
+        (text(&tree, "etc/hostname"), text(&tree, "etc/hosts").contains("127.0.1.1 node-1\n")),
+        ("node-1\n".into(), true)
+    );
     let wants = "etc/systemd/system/multi-user.target.wants";
     assert_eq!(link(&tree, &format!("{wants}/ssh.service")), "/usr/lib/systemd/system/ssh.service");
     assert_eq!(link(&tree, "etc/systemd/system/sshd.service"), "/usr/lib/systemd/system/ssh.service");
-    assert_eq!(link(&tree, &format!("{wants}/labimg-host-keys.service")), "/etc/systemd/system/labimg-host-keys.service");
+    assert_eq!(
+        link(&tree, &format!("{wants}/labimg-host-keys.service")),
+        "/etc/systemd/system/labimg-host-keys.service"
+    );
     assert_eq!(link(&tree, "etc/systemd/system/sockets.target.wants/two.socket"), "/usr/lib/systemd/system/two.socket");
     assert_eq!(link(&tree, "etc/systemd/system/apt-daily.timer"), "/dev/null");
     assert!(tree.get(&GuestPath::parse("etc/systemd/system/no.target.wants").unwrap()).is_none());
@@ -136,7 +145,10 @@ fn users_join_groups_and_clashes_are_told() {
     let with = |user: User| bed.compose(&Wishes { users: vec![user], ..Wishes::default() });
     let ada = User { groups: vec!["adm".into(), "sudo".into()], ..user("ada", 1001) };
     let tree = with(ada).unwrap();
-    assert!(text(&tree, "etc/group").contains("sudo:x:27:ada\n") && text(&tree, "etc/group").contains("adm:x:4:syslog,ada\n"));
+    assert!(
+        text(&tree, "etc/group").contains("sudo:x:27:ada\n")
+            && text(&tree, "etc/group").contains("adm:x:4:syslog,ada\n")
+    );
     assert!(text(&tree, "etc/gshadow").contains("adm:*::syslog,ada\n"));
     assert_eq!(text(&tree, "etc/subgid"), "vagrant:100000:65536\nada:165536:65536\n");
     let root = with(User { authorized_keys: vec!["ssh-ed25519 AAAA x".into()], ..user("root", 0) }).unwrap();
@@ -148,7 +160,10 @@ fn users_join_groups_and_clashes_are_told() {
         (user("a/b", 1001), "can not be a user's name"),
         (user("eve", 1000), "clashes with user `vagrant`"),
         (User { groups: vec!["docker".into()], ..user("eve", 1001) }, "group `docker`, which the box does not have"),
-        (User { authorized_keys: vec!["-----BEGIN OPENSSH PRIVATE KEY-----".into()], ..user("eve", 1001) }, "can not be a key"),
+        (
+            User { authorized_keys: vec!["-----BEGIN OPENSSH PRIVATE KEY-----".into()], ..user("eve", 1001) },
+            "can not be a key",
+        ),
     ] {
         let error = with(wrong).unwrap_err();
         assert!(error.to_string().contains(says) && error.hint().is_some(), "{error}");
@@ -159,14 +174,21 @@ fn users_join_groups_and_clashes_are_told() {
 fn files_stand_where_links_lead_and_nothing_replaces_a_directory() {
     let mut bed = Bed::new();
     let blob = bed.blob("/lib/app/data", b"data");
-    let file = |to: &str, contents: Contents| File { to: to.into(), contents, mode: Some(0o600), owner: Some("vagrant:adm".into()) };
+    let file = |to: &str, contents: Contents| File {
+        to: to.into(),
+        contents,
+        mode: Some(0o600),
+        owner: Some("vagrant:adm".into()),
+    };
     let links = BTreeMap::from([("/usr/local/bin/app".to_owned(), "../../lib/app/data".to_owned())]);
     let wishes = Wishes { files: vec![file("/lib/app/data", blob)], links, ..Wishes::default() };
     let tree = bed.compose(&wishes).unwrap();
     let found = entry(&tree, "usr/lib/app/data");
     assert_eq!((found.mode, found.uid, found.gid), (0o600, 1000, 4));
     assert_eq!(text(&tree, "usr/local/bin/app"), "data");
-    for (to, says) in [("/etc", "a directory is there"), ("/etc/passwd/x", "is no directory"), ("/", "root"), ("/../x", "`..`")] {
+    for (to, says) in
+        [("/etc", "a directory is there"), ("/etc/passwd/x", "is no directory"), ("/", "root"), ("/../x", "`..`")]
+    {
         let wishes = Wishes { files: vec![file(to, Contents::Text("x".into()))], ..Wishes::default() };
         let error = bed.compose(&wishes).unwrap_err().to_string();
         assert!(error.contains(says), "{to}: {error}");
@@ -218,7 +240,10 @@ fn units_are_enabled_disabled_and_masked() {
     for by in ["multi-user.target", "blue.target"] {
         assert_eq!(link(&tree, &format!("{etc}/{by}.wants/web@blue.service")), "/usr/lib/systemd/system/web@.service");
     }
-    assert_eq!(link(&tree, &format!("{etc}/timers.target.wants/apt-daily.timer")), "/usr/lib/systemd/system/apt-daily.timer");
+    assert_eq!(
+        link(&tree, &format!("{etc}/timers.target.wants/apt-daily.timer")),
+        "/usr/lib/systemd/system/apt-daily.timer"
+    );
     assert!(tree.get(&GuestPath::parse("etc/systemd/system/apt-daily.timer").unwrap()).is_none(), "no mask");
     for gone in ["multi-user.target.wants/ssh.service", "sshd.service"] {
         assert!(tree.get(&GuestPath::parse(&format!("{etc}/{gone}")).unwrap()).is_none(), "{gone}");
@@ -255,8 +280,11 @@ fn k3s_finds_its_files_and_no_identity() {
         args: vec!["--disable=traefik".into(), "--x=a b%$".into()],
         ..k3s(K3sRole::Server, program.clone())
     };
-    let wishes =
-        Wishes { k3s: Some(server), images: vec![Preload { name: "app.tar".into(), contents: image }], ..Wishes::default() };
+    let wishes = Wishes {
+        k3s: Some(server),
+        images: vec![Preload { name: "app.tar".into(), contents: image }],
+        ..Wishes::default()
+    };
     assert_eq!(wishes.inputs().len(), 3);
     let tree = bed.compose(&wishes).unwrap();
     assert_eq!((text(&tree, "usr/local/bin/k3s"), entry(&tree, "usr/local/bin/k3s").mode), ("k3s".into(), 0o755));
@@ -264,7 +292,10 @@ fn k3s_finds_its_files_and_no_identity() {
     assert_eq!(inside::list(&tree, images), [".cache.json", "00-k3s.tar.zst", "10-app.tar"]);
     assert_eq!(text(&tree, "var/lib/rancher/k3s/server/manifests/otel.yaml"), "kind: x");
     let unit = text(&tree, "etc/systemd/system/k3s.service");
-    assert!(unit.contains("ExecStart=/usr/local/bin/k3s server \"--disable=traefik\" \"--x=a b%%$$\" $LABIMG_K3S_ARGS\n"), "{unit}");
+    assert!(
+        unit.contains("ExecStart=/usr/local/bin/k3s server \"--disable=traefik\" \"--x=a b%%$$\" $LABIMG_K3S_ARGS\n"),
+        "{unit}"
+    );
     assert!(unit.contains("ConditionPathExists=/etc/labimg/k3s.env\n") && !unit.contains("TOKEN"));
     assert!(entry(&tree, "etc/systemd/system/multi-user.target.wants/k3s.service").mode == 0o777);
     assert!(inside::list(&tree, "etc/labimg").is_empty());
@@ -292,7 +323,10 @@ fn images_need_something_that_loads_them() {
     let unit = text(&tree, "etc/systemd/system/labimg-images.service");
     assert!(unit.contains("ctr -n k8s.io images import -") && unit.contains("Requires=containerd.service"), "{unit}");
     assert_eq!(text(&tree, "var/lib/labimg/images/10-app.tar.zst"), "app");
-    assert!(tree.get(&GuestPath::parse("etc/systemd/system/multi-user.target.wants/labimg-images.service").unwrap()).is_some());
+    assert!(
+        tree.get(&GuestPath::parse("etc/systemd/system/multi-user.target.wants/labimg-images.service").unwrap())
+            .is_some()
+    );
     let mut tree = machine();
     put(&mut tree, "usr/bin/containerd");
     put(&mut tree, "usr/bin/dockerd");

@@ -64,7 +64,8 @@ fn check(unit: &str) -> Result<(), BuildError> {
 
 /// The file of a unit: its own, or its template's.
 fn find(over: &Over<'_>, unit: &str) -> Option<String> {
-    let template = unit.split_once('@').and_then(|(stem, rest)| Some(format!("{stem}@{}", rest.get(rest.rfind('.')?..)?)));
+    let template =
+        unit.split_once('@').and_then(|(stem, rest)| Some(format!("{stem}@{}", rest.get(rest.rfind('.')?..)?)));
     let names = [Some(unit.to_owned()), template];
     let mut paths = names.iter().flatten().flat_map(|name| PLACES.iter().map(move |dir| format!("{dir}/{name}")));
     paths.find(|path| over.has(path))

@@ -1,0 +1,47 @@
+//! The Vagrantfile inside a box: what its machines need whatever the person's own says. Vagrant reads it first, so that one
+//! can say otherwise.
+
+use super::Machine;
+use super::template::fill;
+use crate::build::BuildError;
+use crate::build::disk::DiskSpec;
+use crate::model::profile::Boot;
+
+const TEMPLATE: &str = include_str!("../../../vagrant/box.rb.in");
+
+/// The CPU that machines of amd64 get where it is emulated: x86-64-v2, and nothing QEMU can not emulate.
+const CPU_X64: &str = "Nehalem";
+/// The CPU that machines of arm64 get where it is emulated.
+const CPU_ARM64: &str = "cortex-a57";
+/// Where distributions have the firmware for UEFI.
+const FIRMWARE_X64: &str =
+    "/usr/share/OVMF/OVMF_CODE.fd /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/edk2/ovmf/OVMF_CODE.fd";
+const FIRMWARE_ARM64: &str = "/usr/share/AAVMF/AAVMF_CODE.fd /usr/share/edk2/aarch64/QEMU_EFI.fd";
+
+/// The text for a disk's boxes.
+///
+/// # Errors
+/// A defect of the template.
+pub fn embedded(spec: &DiskSpec, machine: &Machine) -> Result<String, BuildError> {
+    let arm64 = spec.platform.arch() == "arm64";
+    let pick = |x64, arm| if arm64 { arm } else { x64 };
+    let mut libvirt = String::new();
+    if arm64 {
+        libvirt.push_str("    libvirt.machine_type = \"virt\"\n");
+    }
+    if spec.boot == Boot::Efi {
+        let paths = pick(FIRMWARE_X64, FIRMWARE_ARM64);
+        libvirt.push_str(&format!("    libvirt.loader = %w[{paths}].find {{ |f| File.exist?(f) }}\n"));
+    }
+    fill(
+        TEMPLATE,
+        &[
+            ("arch", pick("x86_64", "aarch64")),
+            ("cpu_model", pick(CPU_X64, CPU_ARM64)),
+            ("machine", pick("q35", "virt")),
+            ("libvirt_efi", &libvirt),
+            ("memory", &machine.memory.to_string()),
+            ("cpus", &machine.cpus.to_string()),
+        ],
+    )
+}
