@@ -48,7 +48,7 @@ async fn input_streams_in_and_output_streams_out() {
 async fn a_command_that_is_given_up_ends() {
     let Some(server) = Server::start() else { return };
     let session = server.session().await;
-    let mark = server.path("pid");
+    let mark = server.path("mark");
     let line = format!("echo $$ > {0}.new; mv {0}.new {0}; while echo on; do sleep 0.1; done", mark.display());
     let command = Command::new(line);
     tokio::select! {
@@ -56,8 +56,10 @@ async fn a_command_that_is_given_up_ends() {
         () = eventually("the start", || mark.exists()) => {}
     }
     let pid = std::fs::read_to_string(&mark).unwrap();
-    let process = format!("/proc/{}", pid.trim());
-    eventually("its end", || !std::path::Path::new(&process).exists()).await;
+    let stat = format!("/proc/{}/stat", pid.trim());
+    // Ended, though sshd may not have asked how yet.
+    let ended = || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "));
+    eventually("its end", ended).await;
     assert_eq!(out(&session, "echo on").await.0, "on\n", "the connection stays");
 }
 
