@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use labimg::build::disk::qcow2;
+use labimg::build::disk::vmdk::{self, Identity};
 use labimg::model::profile::{Boot, Compression, Table};
 
 use crate::support::{bed, has, skipped, spec};
@@ -123,6 +124,25 @@ fn boots(boot: Boot, table: Table, efi: bool) {
     assert_eq!(said.contains("\nefi\n"), efi, "{said}");
     assert!(said.contains("running"), "{said}\n{}", machine.tail());
     assert!(machine.tail().contains(" login:"), "{}", machine.tail());
+}
+
+/// VirtualBox's disk, on an IDE controller as its box has it for a kernel that knows no SATA. QEMU stands for VirtualBox.
+#[test]
+fn a_vmdk_from_ide() {
+    let Some(bed) = bed() else { return };
+    if !has("qemu-system-x86_64") || !has("ssh") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(Boot::Bios, Table::Gpt);
+    let raw = bed.disk(&bed.programs(dir.path()), &spec).unwrap();
+    let path = dir.path().join("box.vmdk");
+    let out = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    let identity = Identity { name: "box.vmdk", cid: 1, uuid: "6c616269-0000-8000-8000-000000000001" };
+    vmdk::write(&fs_err::File::open(raw).unwrap(), spec.bytes(), identity, 2, out, &|_| ()).unwrap();
+    let mut machine = Machine::start(&path, "vmdk", dir.path(), None, "ide");
+    let said = machine.ssh(&bed.key, "findmnt -no SOURCE /; systemctl is-system-running --wait; true");
+    assert!(said.starts_with("/dev/sda2\n") && said.contains("running"), "{said}");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Bed {
     pub store: Arc<Store>,
     /// The toolchain.
     pub toolchain: Arc<Toolchain>,
+    /// The package with GRUB's modules for arm64, which nothing here can run.
+    pub arm64: PathBuf,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -78,7 +80,9 @@ fn make() -> Result<Bed, String> {
     let lock = lock(&at)?;
     let store = Arc::new(Store::open(&at.join("store"), Access::Shared).map_err(|e| e.to_string())?);
     let toolchain = Arc::new(toolchain(&lock, &store));
-    Ok(Bed { tree, key, store, toolchain, _dir: dir })
+    let arm64 = lock.packages.iter().find(|p| p.name == "grub-efi-arm64-bin").ok_or("no GRUB for arm64 is locked")?;
+    let arm64 = store.blob_path(&arm64.digest);
+    Ok(Bed { tree, key, store, toolchain, arm64, _dir: dir })
 }
 
 fn ran(command: &mut Command) -> Result<(), String> {
@@ -95,13 +99,16 @@ fn lock(at: &Path) -> Result<Lock, String> {
     let text = format!(
         "schema = 1\nname = \"programs\"\n\n[debian.trixie]\nsuites = [\"trixie\", \"trixie-updates\", \"trixie-security\"]\n\n\
          [toolchain]\ndebian = \"trixie\"\npackages = [{}]\n\n\
-         [[image]]\nref = \"lab.test/grub:1\"\nbuild = \"grub/image.toml\"\nplatforms = [\"linux/amd64\"]\n",
+         [[image]]\nref = \"lab.test/grub:1\"\nbuild = \"grub/amd64\"\nplatforms = [\"linux/amd64\"]\n\n\
+         [[image]]\nref = \"lab.test/arm:1\"\nbuild = \"grub/arm64\"\nplatforms = [\"linux/arm64\"]\n",
         quoted(&PROGRAMS)
     );
-    let image =
-        format!("schema = 1\ndebian = \"trixie\"\nessential = false\npackages = [{}]\n", quoted(programs_of("amd64")));
     std::fs::create_dir_all(at.join("grub")).unwrap();
-    std::fs::write(at.join("grub/image.toml"), image).unwrap();
+    for architecture in ["amd64", "arm64"] {
+        let packages = quoted(programs_of(architecture));
+        let image = format!("schema = 1\ndebian = \"trixie\"\nessential = false\npackages = [{packages}]\n");
+        std::fs::write(at.join("grub").join(architecture), image).unwrap();
+    }
     let (file, store) = (at.join("programs.lock"), at.join("store"));
     if std::fs::read_to_string(&profile).ok().as_deref() != Some(&text) || !file.exists() {
         std::fs::write(&profile, &text).unwrap();

@@ -70,6 +70,7 @@ impl Contents {
 pub fn scan(archive: &mut File, what: &str) -> Result<Contents, BuildError> {
     let mut seen = Seen::default();
     let bad = |e: std::io::Error| BuildError::bad(what, format!("its archive can not be read: {e}"));
+    let length = archive.metadata().map_err(bad)?.len();
     let mut reader = tar::Archive::new(&mut *archive);
     let mut end = 0;
     for entry in reader.entries_with_seek().map_err(bad)? {
@@ -79,6 +80,9 @@ pub fn scan(archive: &mut File, what: &str) -> Result<Contents, BuildError> {
         let data = (entry.raw_file_position(), entry.size());
         let kind = entry.header().entry_type();
         let next = data.0 + padded(if kind.is_file() { data.1 } else { 0 }).unwrap_or(u64::MAX / 2);
+        if next > length {
+            return Err(BuildError::bad(what, format!("its archive ends in the middle of `{path}`")));
+        }
         if kind == EntryType::GNUSparse {
             return Err(BuildError::bad(what, format!("`{path}` is a sparse member")));
         }
@@ -237,7 +241,8 @@ mod tests {
             fs_err::write(file.path(), &bytes[..700]).unwrap();
             File::open(file.path()).unwrap()
         };
-        assert!(scan(&mut cut, "box a").is_err());
+        let error = scan(&mut cut, "box a").unwrap_err().to_string();
+        assert_eq!(error, "box a: its archive ends in the middle of `a`");
         assert!(read_part(&mut cut, (0, 100), 99).is_err() && read_part(&mut cut, (0, 9999), 9999).is_err());
     }
 }
