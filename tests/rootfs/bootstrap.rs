@@ -121,7 +121,19 @@ fn the_same_bytes_whoever_installs() {
     println!("{digests:#?}");
     assert!(digests.windows(2).all(|pair| pair[0].1 == pair[1].1), "{digests:#?}");
     looks_right(first.as_ref().unwrap());
-    crate::compose::on_top(&one.join("store"), &digests[0].1, dir.path());
+}
+
+#[test]
+#[ignore = "needs a Debian mirror and some minutes"]
+fn a_composed_machine_is_content_with_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(debs) = packages(dir.path()) else { return };
+    let work = dir.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let helper = Path::new(env!("CARGO_BIN_EXE_labimg"));
+    let output = job(&["env"], &work, &debs, helper, &std::env::current_exe().unwrap(), &[]);
+    let Some(found) = said(&output, 0) else { panic!("{output}") };
+    crate::compose::on_top(&work.join("store"), found.split(' ').next().unwrap(), dir.path());
 }
 
 /// Says what differs between two trees.

@@ -36,6 +36,7 @@ pub fn base_packages(architecture: &str, kernel: Option<&str>) -> Vec<String> {
     let fixed = [
         "ca-certificates",
         "dbus",
+        "e2fsprogs",
         "initramfs-tools",
         "iproute2",
         "libpam-systemd",

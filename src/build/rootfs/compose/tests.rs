@@ -1,3 +1,5 @@
+//! Wishes on top of a small machine, file by file.
+
 use super::*;
 use crate::base::digest::Digest;
 use crate::build::debian::inside;
