@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::vagrant_box;
+use super::vagrant_lab::MadeBox;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{FileKind, LABIMG, Lock};
@@ -14,7 +16,7 @@ use crate::store::bundle::{
 use crate::store::image::image_blobs;
 use crate::store::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
 
-/// Describes the bundle of a lock. `profile` and `lock_text` are the canonical texts it carries.
+/// Describes the bundle of a lock and of the boxes made for it. `profile` and `lock_text` are the canonical texts it carries.
 ///
 /// Of the store, only the manifests are read: with them the size of every blob is known.
 ///
@@ -24,9 +26,10 @@ pub fn describe(
     profile: &str,
     lock_text: &str,
     lock: &Lock,
+    boxes: &[MadeBox],
     store: &dyn BlobSource,
 ) -> Result<Description, BundleError> {
-    let contents = contents(lock);
+    let contents = contents(lock, boxes);
     let mut blobs = BTreeMap::new();
     for image in &lock.images {
         for blob in image_blobs(store, image)? {
@@ -57,7 +60,7 @@ fn add(blobs: &mut BTreeMap<Digest, u64>, digest: Digest, size: u64) -> Result<(
 }
 
 /// What the lab is made of, sorted here again: the bundle's bytes must not hang on how somebody filled the lock.
-fn contents(lock: &Lock) -> Contents {
+fn contents(lock: &Lock, boxes: &[MadeBox]) -> Contents {
     let mut charts: Vec<ChartEntry> = lock
         .charts
         .iter()
@@ -89,6 +92,14 @@ fn contents(lock: &Lock) -> Contents {
         platform: Some(p.platform),
         size: p.size,
         version: Some(p.version.clone()),
+    }));
+    files.extend(boxes.iter().map(|b| FileEntry {
+        digest: b.digest,
+        kind: FileKind::Box,
+        name: format!("{}/{}", b.name, vagrant_box::name(b.provider)),
+        platform: Some(b.platform),
+        size: b.size,
+        version: None,
     }));
     files.sort_by(|a, b| (a.kind, &a.name, a.platform).cmp(&(b.kind, &b.name, b.platform)));
     let mut images: Vec<ImageEntry> = lock.images.iter().map(ImageEntry::from).collect();

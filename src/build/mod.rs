@@ -22,6 +22,7 @@ pub(crate) mod tests;
 pub mod toolchain;
 pub mod tree;
 pub mod vagrant_box;
+pub mod vagrant_lab;
 pub mod wheel;
 
 pub use error::BuildError;

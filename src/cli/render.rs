@@ -87,7 +87,11 @@ pub(super) fn built(done: &BuildOutcome) -> String {
         out += &format!("made {} of {}\n", done.steps_run, plural(done.steps, "step"));
     }
     let what = if done.unchanged { "unchanged" } else { "built" };
-    out + &format!("{what} {} ({}), identity {}", done.bundle.display(), bytes(done.size), done.identity)
+    out += &format!("{what} {} ({}), identity {}", done.bundle.display(), bytes(done.size), done.identity);
+    if let Some(dir) = &done.vagrant {
+        out += &format!("\nmachines: cd {} && vagrant up", crate::base::shell::word(dir));
+    }
+    out
 }
 
 /// Why steps would be built.

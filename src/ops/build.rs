@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::boxes;
 use super::fetch::{FetchOutcome, fill, needed};
 use super::lock::{LockOptions, LockOutcome, lock};
 use super::make::make;
@@ -39,6 +40,8 @@ pub struct BuildOutcome {
     pub identity: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// The folder with the lab's Vagrantfile and boxes, where it has machines of Vagrant.
+    pub vagrant: Option<PathBuf>,
     /// It stood there already, byte for byte.
     pub unchanged: bool,
     /// The lock that was made because there was none.
@@ -76,7 +79,7 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     let mut kept = needed(&store, &all)?;
     kept.extend(made.blobs);
     store.write_root(&locked_inputs, Made::These(&made.images), &kept)?;
-    let description = describe(&profile, &lock_text, &all, store.as_ref())?;
+    let description = describe(&profile, &lock_text, &all, &made.boxes, store.as_ref())?;
     fs_err::create_dir_all(&options.out)?;
     let target = options.out.join(disk.bundle_name());
     let mut done = write(&description, store.as_ref(), &target, Options::default(), ctx.reporter.as_ref())?;
@@ -84,8 +87,10 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
         done = sound(ctx, &description, &store, &target, done)?;
         build_again(ctx, &description, &store, &target)?;
     }
+    let vagrant = boxes::write(&disk, &made.boxes, locked_inputs.epoch, &store, &target)?;
     Ok(BuildOutcome {
         bundle: target,
+        vagrant,
         identity: done.identity,
         size: done.size,
         unchanged: done.outcome == Outcome::Unchanged,

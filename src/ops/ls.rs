@@ -24,6 +24,8 @@ pub enum Kind {
     Manifest,
     /// A program attendees run.
     Tool,
+    /// A Vagrant box.
+    Box,
     /// Any other file from the network.
     File,
     /// A file from beside the profile.
@@ -36,6 +38,7 @@ impl From<FileKind> for Kind {
             FileKind::File => Self::File,
             FileKind::Manifest => Self::Manifest,
             FileKind::Tool => Self::Tool,
+            FileKind::Box => Self::Box,
         }
     }
 }

@@ -9,7 +9,10 @@ use crate::base::digest::Digest;
 use crate::build::made;
 use crate::build::step::engine::{Done, EngineOptions, Rebuild, realise};
 use crate::build::step::plan::Plan;
+use crate::build::vagrant_box;
+use crate::build::vagrant_lab::MadeBox;
 use crate::model::lock::{Lock, LockedImage};
+use crate::model::profile::Provider;
 use crate::store::Store;
 
 /// What was made.
@@ -17,6 +20,8 @@ use crate::store::Store;
 pub(super) struct MadeHere {
     /// The images.
     pub images: Vec<LockedImage>,
+    /// The boxes.
+    pub boxes: Vec<MadeBox>,
     /// Every blob a step made, with its size in bytes: kept, so that the next build finds it.
     pub blobs: BTreeMap<Digest, u64>,
     /// Steps that ran.
@@ -69,10 +74,33 @@ pub(super) fn make(
     let outputs = done.values().flat_map(|d| d.outputs.values());
     Ok(MadeHere {
         images: images(disk, lock, &done, store)?,
+        boxes: boxes(disk, &done),
         blobs: outputs.map(|o| (o.digest, o.size)).collect(),
         steps_run: done.values().filter(|d| d.built).count(),
         steps: done.len(),
     })
+}
+
+/// The boxes of all that was made, sorted by name, platform and provider.
+fn boxes(disk: &OnDisk, done: &BTreeMap<String, Done>) -> Vec<MadeBox> {
+    let mut found = Vec::new();
+    for table in &disk.profile.boxes {
+        for platform in table.platforms() {
+            let Some(step) = done.get(&made::box_step(&table.name, platform)) else { continue };
+            for provider in [Provider::Libvirt, Provider::Virtualbox] {
+                let output = step.outputs.get(vagrant_box::name(provider));
+                found.extend(output.map(|o| MadeBox {
+                    name: table.name.to_string(),
+                    platform,
+                    provider,
+                    digest: o.digest,
+                    size: o.size,
+                }));
+            }
+        }
+    }
+    found.sort_by(|a, b| (&a.name, a.platform, a.provider).cmp(&(&b.name, b.platform, b.provider)));
+    found
 }
 
 fn images(

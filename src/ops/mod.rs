@@ -1,5 +1,6 @@
 //! One function per verb: options in, data out. Nothing here prints or knows a terminal.
 
+mod boxes;
 pub mod build;
 mod carry;
 pub mod cat;

@@ -117,7 +117,7 @@ fn send(path: &str, dir: &str, name: &str) -> String {
     format!(
         "{PRELUDE}if [ -d {path} ]; then cd {path} && set -- .; else cd {dir} && set -- {name}; fi || exit 1\n\
          exec 3>&1\n{{ tar -c -f - \"$@\"; echo $? > \"$t/r\"; }} | tee \"$t/f\" >&3 3>&- &\n\
-         p=$!\ns=$(sha256sum < \"$t/f\")\nwait $p || exit 1\nr=$(cat \"$t/r\")\n\
+         p=$!\ns=$(sum < \"$t/f\")\nwait $p || exit 1\nr=$(cat \"$t/r\")\n\
          echo {mark}\"$s\" >&2\nexit \"$r\"\n",
         path = quote(path),
         dir = quote(dir),

@@ -1,7 +1,7 @@
 //! Files to and from another machine as a tar stream through a command (no SFTP), with a SHA-256 taken on both sides.
 //!
-//! The other side needs a POSIX shell and tar, tee, mkfifo, mktemp and sha256sum, of coreutils or busybox: the stream goes
-//! through `tee` to `tar` and, over a named pipe, to `sha256sum`, so that what was hashed is what tar got. A transfer is done
+//! The other side needs a POSIX shell and tar, tee, mkfifo, mktemp and sha256sum (or openssl), of coreutils or busybox: the
+//! stream goes through `tee` to `tar` and, over a named pipe, to `sha256sum`, so that what was hashed is what tar got. A transfer is done
 //! when tar ended well there and both digests are the same; what is written at a place of its own gets its name only then.
 
 use std::io::{self, Write};
@@ -64,8 +64,17 @@ impl Remote {
 }
 
 /// Checks for the programs, and a named pipe `$t/f` that goes away with the shell.
+///
+/// `sum` takes the digest: by OpenSSL where it works, which uses the processor's instructions for it (coreutils 9.1: 260 MB/s).
 pub(super) const PRELUDE: &str = r#"export LC_ALL=C
-for p in tar tee mkfifo mktemp sha256sum; do
+if openssl dgst -sha256 -r < /dev/null > /dev/null 2>&1; then
+  sum() { openssl dgst -sha256 -r; }
+  h=openssl
+else
+  sum() { sha256sum; }
+  h=sha256sum
+fi
+for p in tar tee mkfifo mktemp "$h"; do
   command -v "$p" > /dev/null || { echo "this machine has no $p" >&2; exit 127; }
 done
 t=$(mktemp -d "${TMPDIR:-/tmp}/labimg.XXXXXX") || exit 1

@@ -169,7 +169,7 @@ impl Landing {
         format!(
             "{PRELUDE}d={}\n{before}mkdir -p -- \"$d\" || exit 1\nexec 3<&0\n\
              tee \"$t/f\" <&3 3<&- | {{ tar -x -p -f - -C \"$d\" && cat > /dev/null; }} &\n\
-             p=$!\ns=$(sha256sum < \"$t/f\")\nwait $p; r=$?\n{after}echo \"$s\"\nexit $r\n",
+             p=$!\ns=$(sum < \"$t/f\")\nwait $p; r=$?\n{after}echo \"$s\"\nexit $r\n",
             quote(dir)
         )
     }

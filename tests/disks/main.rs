@@ -6,5 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 mod boot;
+mod boxes;
 mod bytes;
+mod speed;
 mod support;

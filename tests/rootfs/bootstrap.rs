@@ -55,7 +55,7 @@ fn job(before: &[&str], dir: &Path, debs: &Path, helper: &Path, tests: &Path, en
     text
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -120,7 +120,8 @@ fn the_same_bytes_whoever_installs() {
     }
     println!("{digests:#?}");
     assert!(digests.windows(2).all(|pair| pair[0].1 == pair[1].1), "{digests:#?}");
-    looks_right(&first.unwrap());
+    looks_right(first.as_ref().unwrap());
+    crate::compose::on_top(&one.join("store"), &digests[0].1, dir.path());
 }
 
 /// Says what differs between two trees.
@@ -203,7 +204,11 @@ fn small(dir: &Path) -> Vec<PathBuf> {
         if field("Essential") == "yes" {
             todo.push(field("Package"));
         }
-        known.insert(field("Package"), (path, format!("{},{}", field("Depends"), field("Pre-Depends"))));
+        let names = format!("{},{}", field("Package"), field("Provides"));
+        let depends = format!("{},{}", field("Depends"), field("Pre-Depends"));
+        for name in names.split(',').map(|n| n.trim().split(' ').next().unwrap().to_owned()) {
+            known.insert(name, (path.clone(), depends.clone()));
+        }
     }
     let mut found = BTreeSet::new();
     while let Some(name) = todo.pop() {
@@ -212,7 +217,7 @@ fn small(dir: &Path) -> Vec<PathBuf> {
             todo.extend(depends.split([',', '|']).map(|d| d.trim().split([' ', '(', ':']).next().unwrap().to_owned()));
         }
     }
-    found.iter().map(|name| known[name].0.clone()).collect()
+    found.iter().map(|name| known[name].0.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[test]

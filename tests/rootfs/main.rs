@@ -3,5 +3,6 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
 mod bootstrap;
+mod compose;
 mod debs;
 mod job;

@@ -148,11 +148,12 @@ async fn a_full_disk_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_bytes_there_are_a_mismatch() {
-    // A tee that adds a byte stands for a machine that changes what it gets.
+    // A hash over one line more stands for a machine that changes what it gets.
     let bin = tempfile::tempdir().unwrap();
     let path = format!("SetEnv PATH={}:/usr/local/bin:/usr/bin:/bin", bin.path().display());
     let Some(server) = Server::start_with(&path, "ed25519", None) else { return };
     script(&bin.path().join("sha256sum"), "#!/bin/sh\n{ cat; echo x; } | /usr/bin/sha256sum\n");
+    script(&bin.path().join("openssl"), "#!/bin/sh\nexit 1\n");
     let session = server.session().await;
     let here = server.path("here");
     make_tree(&here, 2, 1000);

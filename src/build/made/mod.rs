@@ -7,7 +7,7 @@
 //! image REF PLATFORM files ─────┘
 //! ```
 
-pub mod boxes;
+mod boxes;
 mod debian_layer;
 mod image;
 mod labimg;
@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use super::node_image::node_images;
+pub use boxes::box_step;
 pub use image::built;
 pub use labimg::labimg_image;
 pub use steps::toolchain;

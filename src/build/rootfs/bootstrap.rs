@@ -25,7 +25,7 @@ const BUILDER: &str = "rootfs-bootstrap/1";
 const SCRIPT: &str = r#"
 trap 'rm -rf /tmp/mmdebstrap.*' EXIT
 cd /
-mmdebstrap --quiet --mode=root --variant=essential --format=tar --architectures="$1" --include="$2" \
+mmdebstrap --mode=root --variant=essential --format=tar --architectures="$1" --include="$2" \
   --aptopt='APT::Sandbox::User "root"' --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
   --dpkgopt=force-unsafe-io --skip=output/dev --essential-hook='
     cd /in/early; find . -type f | while read -r f; do install -D -m 0644 "$f" "$1/$f"; done' \
@@ -48,6 +48,8 @@ const MODULES: [&str; 11] = [
     "virtio_scsi",
     "virtio_rng",
 ];
+/// Lines after dpkg's error that say why: one.
+const REASON: usize = 1;
 /// Memory it takes, in MiB: apt, dpkg, and the kernel's own for the files it writes.
 const MEMORY: u64 = 512;
 
@@ -179,7 +181,8 @@ impl Bootstrap {
             Some(name) => format!("installing package {name} (its scripts run in a sandbox without a network)"),
             None => "mmdebstrap".to_owned(),
         };
-        BuildError::Program { command, ended: exit.to_string(), output: told(&output) }
+        let output = told(&output, culprit);
+        BuildError::Program { command, ended: exit.to_string(), output }
     }
 }
 
@@ -192,12 +195,18 @@ fn broken_package(output: &str) -> Option<&str> {
     rest.split(' ').next()
 }
 
-/// What was said up to where dpkg gave up: what follows repeats it.
-fn told(output: &str) -> String {
-    let ends = ["Errors were encountered while processing", "E: env failed", "E: Sub-process"];
-    let end = output.lines().position(|l| ends.iter().any(|e| l.contains(e)));
-    let lines = output.lines().take(end.unwrap_or(usize::MAX));
-    lines.map(|l| format!("{l}\n")).collect()
+/// What the package that broke said: from where dpkg turned to it to where dpkg gave it up. All of it where that is not found;
+/// the log has all of it in any case.
+fn told(output: &str, culprit: Option<&str>) -> String {
+    let lines: Vec<&str> = output.lines().collect();
+    let error = lines.iter().position(|l| l.contains("dpkg: error processing "));
+    let (Some(name), Some(error)) = (culprit, error) else { return output.to_owned() };
+    let before = lines.get(..error).unwrap_or_default();
+    let turned = |l: &&str| l.starts_with("Setting up ") || l.starts_with("Preparing to unpack ");
+    let bare = name.split(':').next().unwrap_or(name);
+    let start = before.iter().rposition(|l| turned(l) && l.contains(bare)).unwrap_or(0);
+    let own = lines.get(start..lines.len().min(error + 1 + REASON)).unwrap_or_default();
+    own.iter().map(|l| format!("{l}\n")).collect()
 }
 
 #[cfg(test)]
@@ -217,12 +226,13 @@ mod tests {
 
     #[test]
     fn the_package_that_broke_is_named() {
-        let said = "Setting up web (1) ...\nno such luck\ndpkg: error processing package web (--configure):\n installed web \
-                    package post-installation script subprocess returned error exit status 7\nErrors were encountered while \
+        let said = "Setting up libx (1) ...\nfine\nSetting up web (1) ...\nno such luck\ndpkg: error processing package web (--configure):\n installed web \
+                    package post-installation script subprocess returned error exit status 7\nSetting up liby (1) ...\nErrors were encountered while \
                     processing:\n web\nE: env failed to run\n";
         let error = bootstrap("amd64").failed(&Exit::Code(25), said.to_owned()).to_string();
         assert!(error.starts_with("installing package web (") && error.contains("no such luck"), "{error}");
-        assert!(!error.contains("E: env"), "{error}");
+        assert!(!error.contains("E: env") && !error.contains("lib"), "{error}");
+        assert!(error.ends_with("exit status 7"), "{error}");
         assert!(bootstrap("amd64").failed(&Exit::Code(2), "E: x".into()).to_string().starts_with("mmdebstrap: "));
     }
 

@@ -8,6 +8,7 @@
 //! A tree travels as one uncompressed tar blob: sorted, every time the lock's epoch, numeric owners, hard links and file
 //! capabilities kept, no devices, `./` left off. [`read_tree`] reads it without unpacking it.
 
+pub mod archive;
 pub mod bootstrap;
 pub mod compose;
 pub mod normalise;
@@ -15,6 +16,7 @@ mod repository;
 mod status;
 pub mod tree_tar;
 
+pub use archive::{ImageArchive, ImageSource};
 pub use bootstrap::Bootstrap;
 pub use compose::Compose;
 pub use tree_tar::{read_tree, write_tree};

@@ -70,3 +70,37 @@ pub fn ovf(
         ],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+    use crate::model::platform::Platform;
+    use crate::model::profile::{Compression, Table};
+
+    #[test]
+    fn a_machine_as_virtualbox_reads_it() {
+        let spec = DiskSpec {
+            size: 4,
+            boot: Boot::Bios,
+            table: Table::Mbr,
+            compression: Compression::Zstd,
+            platform: Platform::LinuxAmd64,
+            seed: "lab/box".to_owned(),
+        };
+        let machine = Machine { name: "a & b".to_owned(), memory: 2048, cpus: 2, debian: true };
+        let text = ovf(&spec, &machine, Controller::Ide, ("box.vmdk", 77)).unwrap();
+        let uuid = spec.seed().uuid(DISK_ROLE).to_string();
+        assert_eq!(text.matches(&uuid).count(), 2, "the disk section's and the attached device's");
+        assert!(text.contains("ovf:size=\"77\"") && text.contains("ovf:capacity=\"4294967296\""));
+        assert!(text.contains("name=\"a &amp; b\"") && text.contains("type=\"PIIX4\" PortCount=\"2\""));
+        assert!(
+            Digest::of(text.as_bytes()).to_string().starts_with("sha256:45fada0543cb5f5d"),
+            "{}",
+            Digest::of(text.as_bytes())
+        );
+        let efi = DiskSpec { boot: Boot::Efi, table: Table::Gpt, ..spec };
+        let text = ovf(&efi, &machine, Controller::Sata, ("box.vmdk", 77)).unwrap();
+        assert!(text.contains("<Firmware type=\"EFI\"/>") && text.contains(">AHCI<"));
+    }
+}

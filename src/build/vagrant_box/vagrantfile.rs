@@ -45,3 +45,28 @@ pub fn embedded(spec: &DiskSpec, machine: &Machine) -> Result<String, BuildError
         ],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::platform::Platform;
+    use crate::model::profile::{Compression, Table};
+
+    #[test]
+    fn each_architecture_has_its_machine() {
+        let spec = |boot, platform| DiskSpec {
+            size: 4,
+            boot,
+            table: Table::Gpt,
+            compression: Compression::Zstd,
+            platform,
+            seed: "lab/box".to_owned(),
+        };
+        let machine = Machine { name: "box".to_owned(), memory: 768, cpus: 3, debian: true };
+        let text = embedded(&spec(Boot::Hybrid, Platform::LinuxAmd64), &machine).unwrap();
+        assert!(text.contains("libvirt.cpu_model = \"Nehalem\" unless kvm") && !text.contains("libvirt.loader"));
+        assert!(text.contains("qemu.machine = \"q35,accel=\"") && text.contains("qemu.memory = \"768M\""));
+        let text = embedded(&spec(Boot::Efi, Platform::LinuxArm64), &machine).unwrap();
+        assert!(text.contains("libvirt.machine_type = \"virt\"") && text.contains("AAVMF_CODE.fd"));
+    }
+}

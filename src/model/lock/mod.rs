@@ -173,6 +173,8 @@ pub enum FileKind {
     Manifest,
     /// A program attendees run, for one platform.
     Tool,
+    /// A Vagrant box, made here: in bundles only, never in a lock.
+    Box,
 }
 
 impl FileKind {
@@ -182,6 +184,7 @@ impl FileKind {
             Self::File => "file",
             Self::Manifest => "manifest",
             Self::Tool => "tool",
+            Self::Box => "box",
         }
     }
 }
