@@ -81,9 +81,14 @@ module Labimg
     script = ["umask 077", "mkdir -p /etc/labimg/secrets"]
     host["secrets"].each { |name| script << "printf %s '#{secret(name)}' > /etc/labimg/secrets/#{name}" }
     if host["k3s"]
-      env = { "K3S_TOKEN" => secret("k3s-token"), "K3S_URL" => host["k3s"]["server"], "K3S_NODE_NAME" => host["name"], "K3S_NODE_IP" => host["ip"] }
-      lines = env.compact.map { |name, value| "#{name}=#{value}" }.join("\\n")
-      script << "printf '#{lines}\\n' > /etc/labimg/k3s.env"
+      env = { "K3S_TOKEN" => secret("k3s-token"), "K3S_URL" => host["k3s"]["server"], "K3S_NODE_NAME" => host["name"] }
+      lines = env.compact.map { |name, value| "#{name}=#{value}" }
+      # k3s takes address and interface from the default route unless it is told by arguments; there are no variables for them.
+      if host["ip"]
+        script << "iface=$(ip -4 -o addr show to #{host["ip"]} | awk '{print $2; exit}')"
+        lines << "LABIMG_K3S_ARGS=--node-ip=#{host["ip"]} --flannel-iface=$iface"
+      end
+      script << "printf '%s\\n' #{lines.map { |line| "\"#{line}\"" }.join(" ")} > /etc/labimg/k3s.env"
       script << "systemctl start --no-block #{host["k3s"]["unit"]}"
     end
     machine.communicate.sudo(script.join("\n"))

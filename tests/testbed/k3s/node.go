@@ -38,6 +38,8 @@ func start(role string, args []string) error {
 	if err != nil {
 		return err
 	}
+	notify := os.Getenv("NOTIFY_SOCKET")
+	os.Unsetenv("NOTIFY_SOCKET") // containerd would say that it is ready, in our place
 	engine, err := startContainerd()
 	if err != nil {
 		return err
@@ -86,7 +88,7 @@ func start(role string, args []string) error {
 			}
 		}
 		if first && err == nil {
-			if err := ready(); err != nil {
+			if err := ready(notify); err != nil {
 				return err
 			}
 			log.Printf("%s is up at %s", at.name, at.ip)
@@ -150,9 +152,8 @@ func own() (string, error) {
 	return text, err
 }
 
-// ready tells systemd (sd_notify(3)), where it asked.
-func ready() error {
-	path := os.Getenv("NOTIFY_SOCKET")
+// ready tells systemd (sd_notify(3)) at this socket, where it asked.
+func ready(path string) error {
 	if path == "" {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"log"
 	"net"
@@ -265,9 +266,56 @@ func (m *machine) run(its *running, pod podState, told view) error {
 		}
 		args = append(args, "--mount", fmt.Sprintf("type=bind,src=%s,dst=%s,options=%s", from, at, mounts[at]))
 	}
-	args = append(append(args, normal(box.Image), its.id), box.Args...)
-	_, err := m.engine.ctr(args...)
+	command, err := m.command(normal(box.Image), box.Command, box.Args)
+	if err != nil {
+		return err
+	}
+	_, err = m.engine.ctr(append(append(args, normal(box.Image), its.id), command...)...)
 	return err
+}
+
+// command is what a container runs: its `command` stands for the image's entry point and command, its `args` for the latter.
+func (m *machine) command(image string, command, args []string) ([]string, error) {
+	if len(command) > 0 {
+		return append(append([]string{}, command...), args...), nil
+	}
+	if len(args) == 0 {
+		return nil, nil
+	}
+	line, err := m.engine.ctr("images", "ls", "name=="+image)
+	if err != nil {
+		return nil, err
+	}
+	digest := regexp.MustCompile(`sha256:[0-9a-f]{64}`).FindString(line)
+	var about struct {
+		Manifests []struct{ Digest string }
+		Config    json.RawMessage
+	}
+	for depth := 0; depth < 3 && len(about.Config) == 0; depth++ {
+		about.Manifests = nil
+		text, err := m.engine.ctr("content", "get", digest)
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &about)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(about.Manifests) > 0 {
+			digest = about.Manifests[0].Digest
+		}
+	}
+	var config struct {
+		Digest string
+		Config struct{ Entrypoint []string }
+	}
+	if err := json.Unmarshal(about.Config, &config); err != nil {
+		return nil, err
+	}
+	text, err := m.engine.ctr("content", "get", config.Digest)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &config)
+	}
+	return append(append([]string{}, config.Config.Entrypoint...), args...), err
 }
 
 // put writes a file (its name is empty) or a folder of them.
