@@ -7,7 +7,6 @@ pub mod disk;
 pub mod error;
 pub mod export;
 pub mod image;
-pub mod image_archive;
 pub mod layer;
 pub mod listing;
 pub mod made;

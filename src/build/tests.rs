@@ -102,7 +102,7 @@ impl Lab {
     }
 
     fn try_bundle(&self, name: &str) -> Result<Written, BundleError> {
-        let description = describe("name = \"lab\"\n", "version = 1\n", &self.lock, &self.store)?;
+        let description = describe("name = \"lab\"\n", "version = 1\n", &self.lock, &[], &self.store)?;
         let options = Options { threads: 2, sync: false };
         write(&description, &self.store, &self.dir.path().join(name), options, &Silent)
     }

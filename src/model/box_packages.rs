@@ -2,9 +2,10 @@
 
 /// Packages of every machine made here, beside what the author names: it boots, is logged into, and gets an address.
 pub fn machine(arch: &str, kernel: Option<&str>) -> impl Iterator<Item = String> {
-    const ALWAYS: [&str; 11] = [
+    const ALWAYS: [&str; 12] = [
         "ca-certificates",
         "dbus",
+        "e2fsprogs",
         "initramfs-tools",
         "iproute2",
         "libpam-systemd",

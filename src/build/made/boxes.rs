@@ -7,9 +7,10 @@ use super::{Request, local, steps};
 use crate::base::shell;
 use crate::build::BuildError;
 use crate::build::disk::DiskSpec;
-use crate::build::image_archive::{ARCHIVE, ImageArchive, Origin};
+use crate::build::image::manifest::{MANIFEST, ManifestStep};
+use crate::build::rootfs::archive::ARCHIVE;
 use crate::build::rootfs::compose::{Compose, Contents, File, K3s, K3sRole, Manifest, Preload, User, Wishes};
-use crate::build::rootfs::{Bootstrap, TREE};
+use crate::build::rootfs::{Bootstrap, ImageArchive, ImageSource, TREE};
 use crate::build::run_step::OUT;
 use crate::build::step::{Action, Input};
 use crate::build::toolchain::Toolchain;
@@ -17,7 +18,7 @@ use crate::build::vagrant_box::{BoxAction, Machine};
 use crate::model::image::ImageRef;
 use crate::model::lock::{FileKind, LockedPackage, box_set};
 use crate::model::platform::Platform;
-use crate::model::profile::{self, Boot, BoxDef, BoxFile, MadeImage, Provider, Table};
+use crate::model::profile::{self, Boot, BoxDef, BoxFile, Provider, Table};
 
 /// Size of a disk that does not say, in GiB.
 const SIZE: u64 = 4;
@@ -141,14 +142,21 @@ fn image(
     let reference: ImageRef = text.parse().map_err(|_| lacks())?;
     let made = request.inputs.made.get(&reference).filter(|m| m.platforms.contains(&platform));
     let locked = request.lock.images.iter().find(|i| i.reference == reference && i.platforms.contains_key(&platform));
-    let origin = match (made, locked) {
-        (Some(made), _) => Origin::Made(MadeImage::clone(made)),
-        (None, Some(locked)) => Origin::Locked(Box::new(locked.clone())),
+    let image = match (made, locked) {
+        (Some(_), _) => {
+            let step = ManifestStep::step_name(&reference.to_string(), platform);
+            ImageSource::Made {
+                reference: reference.clone(),
+                manifest: Input::Step { step, output: MANIFEST.to_owned() },
+            }
+        }
+        (None, Some(locked)) => ImageSource::Locked(locked.clone()),
         (None, None) => return Err(lacks()),
     };
-    let contents = Contents::Output { step: ImageArchive::step_name(&reference, platform), output: ARCHIVE.to_owned() };
-    let name = format!("{}.tar", file_name(&reference));
-    Ok((ImageArchive { reference, platform, origin }, Preload { name, contents }))
+    // Boxes with the same image share its archive: the step is named after the image.
+    let archive = ImageArchive { name: format!("image {reference} {platform} archive"), platform, image };
+    let contents = Contents::Output { step: archive.name.clone(), output: ARCHIVE.to_owned() };
+    Ok((archive, Preload { name: format!("{}.tar", file_name(&reference)), contents }))
 }
 
 /// An image's name as the name of a file.
@@ -266,4 +274,21 @@ fn airgap_name(request: &Request<'_>, from: &str, platform: Platform) -> String 
     let place = known.and_then(|f| f.url.as_ref().or(f.path.as_ref())).map(|p| p.as_str()).unwrap_or_default();
     let ending = [".tar.zst", ".tar.gz", ".tgz", ".tzst", ".tar"].into_iter().find(|e| place.ends_with(e));
     format!("k3s-airgap-images-{}{}", platform.arch(), ending.unwrap_or(".tar"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::build::{disk, rootfs};
+    use crate::model::box_packages::programs;
+
+    #[test]
+    fn the_toolchain_of_a_profile_with_boxes_has_what_they_are_made_with() {
+        for arch in ["amd64", "arm64"] {
+            let has: Vec<&str> = programs(arch, false).collect();
+            let wants = rootfs::PROGRAMS.iter().chain(&disk::PROGRAMS).chain(disk::programs_of(arch));
+            for program in wants {
+                assert!(has.contains(program), "{program} for {arch}");
+            }
+        }
+    }
 }

@@ -29,25 +29,10 @@ pub const PROGRAMS: [&str; 6] = ["apt", "diffutils", "libc-bin", "mmdebstrap", "
 
 /// What a machine's packages are called beside the author's: it boots, answers SSH and can be administered. `kernel` is a
 /// kernel package of the author's choice; the default is the small one for virtual machines, whose drivers are
-/// `virtio_blk`, `virtio_scsi`, `virtio_net`, `ata_piix` and `nvme`, but neither `ahci` nor `e1000`: disks on a SATA controller
+/// `virtio_blk`, `virtio_scsi`, `virtio_net` and `ata_piix`, but neither `ahci` nor `e1000`: disks on a SATA controller
 /// (VirtualBox's usual one) need `linux-image-<arch>`.
 pub fn base_packages(architecture: &str, kernel: Option<&str>) -> Vec<String> {
-    let kernel = kernel.map_or_else(|| format!("linux-image-cloud-{architecture}"), str::to_owned);
-    let fixed = [
-        "ca-certificates",
-        "dbus",
-        "e2fsprogs",
-        "initramfs-tools",
-        "iproute2",
-        "libpam-systemd",
-        "openssh-server",
-        "sudo",
-        "systemd",
-        "systemd-sysv",
-        "udev",
-        "zstd",
-    ];
-    let mut all: Vec<String> = fixed.iter().map(|n| (*n).to_owned()).chain([kernel]).collect();
+    let mut all: Vec<String> = crate::model::box_packages::machine(architecture, kernel).collect();
     all.sort();
     all.dedup();
     all

@@ -1,4 +1,5 @@
-//! The archive that is a box: sorted members, root's, with the epoch as their time; no compression around them.
+//! The archive that is a box: the small members sorted, then the large one; root's, with the epoch as their time; no compression
+//! around them.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -40,12 +41,11 @@ pub fn pack(
     let failed = |e| BuildError::io(path, "pack", e);
     let mut large = Counted { file: File::open(path).map_err(failed)?, advance };
     let size = large.file.metadata().map_err(failed)?.len();
-    let mut names: Vec<(&str, Option<&str>)> = texts.iter().map(|(name, text)| (*name, Some(*text))).collect();
-    names.push((name, None));
-    names.sort_unstable();
+    let texts = aligned(texts);
+    let small = texts.iter().map(|(name, text)| (*name, Some(text.as_str())));
     let (digest, size, ()) = store.put_with(|out| {
         let mut tar = TarWriter::new(out);
-        for (name, text) in names {
+        for (name, text) in small.chain([(name, None)]) {
             let bytes = text.map_or(size, |t| t.len() as u64);
             let member = Member { path: name, kind: Kind::File(bytes), mode: 0o644, uid: 0, gid: 0, mtime: epoch };
             let put = match text {
@@ -59,6 +59,25 @@ pub fn pack(
     Ok(Output { digest, size, facts: BTreeMap::new() })
 }
 
+/// A tar's blocks (POSIX.1-2017, pax, "ustar Interchange Format").
+const BLOCK: usize = 512;
+/// What file systems share extents in, in bytes.
+const PAGE: usize = 4096;
+
+/// The small texts, sorted. The first, which is the Vagrantfile, gets as many lines of comment as put what comes after all of them
+/// on a page of its own: whoever takes it out of the box can then share it with the box instead of copying it.
+fn aligned<'t>(texts: &[(&'t str, &str)]) -> Vec<(&'t str, String)> {
+    let mut all: Vec<(&str, String)> = texts.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    all.sort_unstable();
+    let taken: usize = all.iter().map(|(_, text)| BLOCK + text.len().next_multiple_of(BLOCK)).sum::<usize>() + BLOCK;
+    let lacks = taken.next_multiple_of(PAGE) - taken;
+    if let Some((_, text)) = all.first_mut().filter(|(name, _)| *name == "Vagrantfile" && lacks > 0) {
+        let line = format!("#{}\n", " ".repeat(62));
+        text.push_str(&line.repeat(lacks / line.len()));
+    }
+    all
+}
+
 /// Tells of what is read.
 struct Counted<'a> {
     file: File,
@@ -70,5 +89,21 @@ impl Read for Counted<'_> {
         let n = self.file.read(buffer)?;
         (self.advance)(n as u64);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_starts_on_a_page() {
+        for length in [0, 1, 511, 512, 513, 3000, 4096, 9000] {
+            let text = "x".repeat(length);
+            let all = aligned(&[("metadata.json", "{}"), ("Vagrantfile", text.as_str())]);
+            let before: usize = all.iter().map(|(_, t)| BLOCK + t.len().next_multiple_of(BLOCK)).sum();
+            assert_eq!((before + BLOCK) % PAGE, 0, "{length}");
+            assert!(all[0].0 == "Vagrantfile" && all[0].1.starts_with(&text));
+        }
     }
 }
