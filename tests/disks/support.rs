@@ -18,7 +18,7 @@ use labimg::store::{Access, Store};
 /// Seconds since 1970 of everything made here.
 pub const EPOCH: u64 = 1_750_000_000;
 
-/// What the tests share: kept in the folder that `LABIMG_TEST_DISKS` names, else made for this run.
+/// What the tests share: kept in the folder that `LABIMG_TEST_DISKS` names.
 pub struct Bed {
     /// The root tree's archive.
     pub tree: PathBuf,
@@ -30,7 +30,6 @@ pub struct Bed {
     pub toolchain: Arc<Toolchain>,
     /// The package with GRUB's modules for arm64, which nothing here can run.
     pub arm64: PathBuf,
-    _dir: Option<tempfile::TempDir>,
 }
 
 /// labimg, which is its own helper.
@@ -65,9 +64,9 @@ pub fn has(program: &str) -> bool {
 }
 
 fn make() -> Result<Bed, String> {
-    let kept = std::env::var_os("LABIMG_TEST_DISKS").map(PathBuf::from);
-    let dir = if kept.is_none() { Some(tempfile::tempdir().unwrap()) } else { None };
-    let at = kept.or_else(|| dir.as_ref().map(|d| d.path().to_owned())).unwrap();
+    let Some(at) = std::env::var_os("LABIMG_TEST_DISKS").map(PathBuf::from) else {
+        return Err("`scripts/test disks` makes and boots disks; LABIMG_TEST_DISKS=FOLDER does so here".to_owned());
+    };
     std::fs::create_dir_all(&at).unwrap();
     let (tree, key) = (at.join("tree.tar"), at.join("key"));
     if !tree.exists() {
@@ -82,7 +81,7 @@ fn make() -> Result<Bed, String> {
     let toolchain = Arc::new(toolchain(&lock, &store));
     let arm64 = lock.packages.iter().find(|p| p.name == "grub-efi-arm64-bin").ok_or("no GRUB for arm64 is locked")?;
     let arm64 = store.blob_path(&arm64.digest);
-    Ok(Bed { tree, key, store, toolchain, arm64, _dir: dir })
+    Ok(Bed { tree, key, store, toolchain, arm64 })
 }
 
 fn ran(command: &mut Command) -> Result<(), String> {

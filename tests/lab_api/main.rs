@@ -53,7 +53,7 @@ fn session(dir: &Path, checks: &str) -> (Session, Digest, Digest) {
          [[manifest]]\nname = 'jaeger'\nurl = 'https://example.com/jaeger.yaml'\n\
          [[deploy]]\nname = 'jaeger'\nmanifest = 'jaeger'\nnamespace = 'obs'\n{checks}"
     );
-    let description = describe(&profile, &wire::to_text(&lock).unwrap(), &lock, &store).unwrap();
+    let description = describe(&profile, &wire::to_text(&lock).unwrap(), &lock, &[], &store).unwrap();
     let path = dir.join("lab.labimg");
     bundle::write(&description, &store, &path, bundle::Options { threads: 1, sync: false }, &Silent).unwrap();
     let machine = Machine { state_root: dir.join("state"), ..Machine::default() };

@@ -104,13 +104,13 @@ impl Lab {
 
     /// All blobs with their sizes.
     pub fn blobs(&self) -> BTreeMap<Digest, u64> {
-        describe("", "", &self.lock, self.store.as_ref()).unwrap().blobs
+        describe("", "", &self.lock, &[], self.store.as_ref()).unwrap().blobs
     }
 
     /// Writes the bundle.
     pub fn bundle(&self, name: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        let description = describe("", "", &self.lock, self.store.as_ref()).unwrap();
+        let description = describe("", "", &self.lock, &[], self.store.as_ref()).unwrap();
         let options = bundle::Options { threads: 1, sync: false };
         bundle::write(&description, self.store.as_ref(), &path, options, &Silent).unwrap();
         path

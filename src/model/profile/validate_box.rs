@@ -235,7 +235,8 @@ fn step_files(profile: &Profile, step: &MachineStep, found: &mut Findings<'_>) {
 /// Hosts that Vagrant makes: of boxes there are, with addresses and ports of their own.
 fn machines(profile: &Profile, found: &mut Findings<'_>) {
     let boxes: BTreeSet<&str> = profile.boxes.iter().map(|b| b.name.as_str()).collect();
-    let (mut ips, mut ports): (BTreeMap<&str, Range<usize>>, BTreeMap<u16, Range<usize>>) = Default::default();
+    let mut ips: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+    let mut ports: BTreeMap<u16, Range<usize>> = BTreeMap::new();
     for cluster in &profile.cluster {
         ports.extend(cluster.ports.iter().map(|p| (*p.host, p.host.span())));
     }
