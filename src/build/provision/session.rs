@@ -161,7 +161,7 @@ impl Session {
             initrd: run.store.blob_path(&state.initrd.digest),
             root_uuid: machine.disk.root_uuid(),
             bytes: machine.disk.bytes(),
-            mac: machine.disk.seed().mac("steps"),
+            mac: colons(&machine.disk.seed().mac("steps")),
             identity,
             key: line.split_whitespace().nth(1).unwrap_or_default().to_owned(),
         };
@@ -360,6 +360,12 @@ impl Session {
             timeouts: Timeouts { connect: seconds(90), keepalive: seconds(60), refused: seconds(60) },
         }
     }
+}
+
+/// A card's address as QEMU takes it: `0800273706C6` with colons.
+fn colons(digits: &str) -> String {
+    let pairs = digits.as_bytes().chunks(2).map(String::from_utf8_lossy);
+    pairs.collect::<Vec<_>>().join(":")
 }
 
 impl Drop for Session {
