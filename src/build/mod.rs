@@ -11,6 +11,7 @@ pub mod layer;
 pub mod listing;
 pub mod made;
 pub mod node_image;
+pub mod provision;
 pub mod rootfs;
 pub mod run_step;
 pub mod sandbox;

@@ -77,6 +77,7 @@ impl Action for RunStep {
             epoch: run.epoch,
             cores: run.threads,
             ids: sandbox::Ids::One,
+            vm: false,
         };
         let ended = sandbox::run(&self.helper, &spec, Stop::default())?;
         if ended.exit != Exit::Code(0) {

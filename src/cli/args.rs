@@ -193,6 +193,16 @@ pub struct BuildArgs {
     /// Build again and compare, every step and the bundle; exit code 3 when something differs
     #[arg(long)]
     pub check: bool,
+    /// What to do with the machine of a box whose step failed, before it is switched off
+    #[arg(long, value_name = "WHAT")]
+    pub on_failure: Option<MachineOnFailure>,
+}
+
+/// `labimg build --on-failure`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MachineOnFailure {
+    /// Open a shell in it, as it is
+    Shell,
 }
 
 /// `labimg why`

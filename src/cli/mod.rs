@@ -5,6 +5,7 @@ mod args_lab;
 mod commands;
 mod commands_lab;
 mod error;
+mod open_machine;
 mod print;
 mod progress;
 mod render;
@@ -77,7 +78,10 @@ fn choose_colour(when: Color) {
 /// The verb, or Ctrl-C: whatever was written so far is whole or resumable, so leaving at once is safe.
 async fn run(cli: Cli) -> Outcome {
     let env = Env::read();
-    let app = App::new(&cli.global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
+    let mut app = App::new(&cli.global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
+    if let Verb::Build(args) = &cli.verb {
+        app.ctx.means.on_failure = args.on_failure.map(|_| open_machine::by_shell(app.progress.clone()));
+    }
     let outcome = match &cli.verb {
         // A server ends what is under way first.
         Verb::Serve(_) => commands::run(&app, cli.verb).await,
@@ -190,6 +194,7 @@ impl App {
                 other_scratch: other_scratch(),
                 program,
                 carry: settings.carry.clone(),
+                on_failure: None,
             },
             now,
         };

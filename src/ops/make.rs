@@ -40,6 +40,7 @@ pub(super) fn plan(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) ->
         store,
         program: &ctx.means.program,
         path: &disk.path,
+        on_failure: ctx.means.on_failure.clone(),
     };
     Ok(made::plan(&request)?)
 }

@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub use error::{Kind, OpsError};
 
 use crate::base::report::Reporter;
+use crate::build::provision::OnFailure;
 use crate::source::Net;
 use crate::store::{Access, Store};
 
@@ -66,6 +67,8 @@ pub struct Means {
     pub program: PathBuf,
     /// Other builds of labimg for bundles to carry: static programs, in place of this one or for another platform.
     pub carry: Vec<PathBuf>,
+    /// Told of a machine whose step failed, before it is switched off.
+    pub on_failure: Option<OnFailure>,
 }
 
 impl Ctx {

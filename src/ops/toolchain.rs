@@ -59,6 +59,7 @@ pub async fn exec(ctx: &Ctx, path: &Path, request: &Exec, ready: impl FnOnce()) 
         epoch: lock.epoch,
         cores: ctx.means.cores,
         ids: sandbox::Ids::One,
+        vm: false,
     };
     if let Some(out) = &request.out {
         if !out.is_dir() {

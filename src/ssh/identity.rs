@@ -1,5 +1,6 @@
 //! Keys to log in with: files, text, an agent (draft-miller-ssh-agent).
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +27,21 @@ pub enum Identity {
     Text(Secret),
     /// The socket of an agent; all its keys are offered.
     Agent(PathBuf),
+}
+
+impl Identity {
+    /// A new ed25519 key that is in memory alone, and its public half as a line of `authorized_keys`.
+    ///
+    /// # Errors
+    /// A system without random numbers.
+    pub fn fresh() -> Result<(Self, String), SshError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        let key = PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&seed));
+        let text = key.to_openssh(ssh_key::LineEnding::LF).map_err(io::Error::other)?;
+        let line = key.public_key().to_openssh().map_err(io::Error::other)?;
+        Ok((Self::Text(Secret::new(text.as_str())), line))
+    }
 }
 
 /// Loads a key; the name is for messages.

@@ -55,6 +55,7 @@ impl Box {
             epoch: 1_700_000_000,
             cores: 3,
             ids: labimg::build::sandbox::Ids::One,
+            vm: false,
         };
         std::fs::create_dir(&spec.scratch).unwrap();
         Self { dir, spec, _tree: None }

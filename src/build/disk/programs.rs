@@ -60,6 +60,7 @@ impl Programs {
             env: BTreeMap::from([("MTOOLS_SKIP_CHECK".to_owned(), "1".to_owned())]),
             epoch: self.epoch,
             ids: crate::build::sandbox::Ids::One,
+            vm: false,
             cores: self.threads,
         };
         let ended = sandbox::run(&self.helper, &spec, Stop::default())?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Request, local, steps};
+use super::{Request, box_steps, local, steps};
 use crate::base::shell;
 use crate::build::BuildError;
 use crate::build::disk::DiskSpec;
@@ -24,7 +24,7 @@ use crate::model::profile::{self, Boot, BoxDef, BoxFile, Provider, Table};
 const SIZE: u64 = 4;
 
 /// The name of a step of a box.
-fn step_name(table: &BoxDef, platform: Platform, what: &str) -> String {
+pub(super) fn step_name(table: &BoxDef, platform: Platform, what: &str) -> String {
     format!("box {} {} {what}", *table.name, platform.arch())
 }
 
@@ -81,10 +81,19 @@ fn one(
     let compose = Compose { name: step_name(table, platform, "tree"), tree, wishes };
     let tree = Input::Step { step: compose.name(), output: TREE.to_owned() };
     actions.push(Box::new(compose));
+    let disk = disk(request, table, platform)?;
+    let tree = match table.step.is_empty() {
+        true => tree,
+        false => {
+            let (steps, after) = box_steps::actions(request, table, platform, (tree, disk.clone()), toolchain)?;
+            actions.extend(steps);
+            after
+        }
+    };
     actions.push(Box::new(BoxAction {
         name: box_step(&table.name, platform),
         tree,
-        disk: disk(request, table, platform)?,
+        disk,
         machine: Machine {
             name: format!("{}-{}", *request.profile.name, *table.name),
             memory: 1024,
@@ -208,7 +217,7 @@ pub(super) fn file(request: &Request<'_>, file: &BoxFile, platform: Platform) ->
 }
 
 /// What a `from` means: `step:NAME/path`, `file:NAME`, `manifest:NAME`, `tool:NAME`, or a file beside the profile.
-fn contents(request: &Request<'_>, from: &str, platform: Platform) -> Result<Contents, BuildError> {
+pub(super) fn contents(request: &Request<'_>, from: &str, platform: Platform) -> Result<Contents, BuildError> {
     if let Some(rest) = from.strip_prefix("step:") {
         let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
         return Ok(Contents::Member { step: steps::name(name), output: OUT.to_owned(), path: path.to_owned() });

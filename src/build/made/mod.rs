@@ -7,6 +7,7 @@
 //! image REF PLATFORM files ─────┘
 //! ```
 
+mod box_steps;
 mod boxes;
 mod debian_layer;
 mod image;
@@ -26,6 +27,7 @@ pub use steps::toolchain;
 use super::BuildError;
 use super::image::files_layer::{LAYER, LISTING};
 use super::node_image;
+use super::provision::OnFailure;
 use super::step::plan::Plan;
 use crate::base::digest::Digest;
 use crate::model::lock::Lock;
@@ -48,6 +50,8 @@ pub struct Request<'a> {
     pub program: &'a Path,
     /// The profile's path as a person types it, for messages.
     pub path: &'a Path,
+    /// Told of a machine whose step failed, before it is switched off.
+    pub on_failure: Option<OnFailure>,
 }
 
 /// The plan of everything the profile makes; empty when it makes nothing.

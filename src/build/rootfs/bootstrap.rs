@@ -104,6 +104,7 @@ impl Action for Bootstrap {
             epoch: run.epoch,
             cores: 1,
             ids: Ids::Range,
+            vm: false,
         };
         let ended = sandbox::run(&self.helper, &spec, Stop::default())?;
         if ended.exit != Exit::Code(0) {

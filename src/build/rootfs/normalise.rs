@@ -66,7 +66,7 @@ const DPKG: &str = "var/lib/dpkg";
 /// What machines are called until somebody says otherwise.
 pub const HOSTNAME: &str = "labimg";
 /// Files with the same content in every tree, whatever the packages left.
-const FIXED: [(&str, u32, &str); 6] = [
+pub(in crate::build) const FIXED: [(&str, u32, &str); 6] = [
     // Empty, not absent: systemd makes an id at first boot (machine-id(5), "First Boot Semantics").
     ("etc/machine-id", 0o444, ""),
     ("etc/hostname", 0o644, "labimg\n"),
@@ -104,7 +104,8 @@ pub fn normalise(tree: &mut Tree, epoch: u64) -> Result<(), BuildError> {
     shadow(tree, epoch)
 }
 
-fn goes(path: &GuestPath, entry: &Entry) -> bool {
+/// Whether an entry is one that goes.
+pub(in crate::build) fn goes(path: &GuestPath, entry: &Entry) -> bool {
     let text = path.as_str();
     let below = |dir: &str| text.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
     let is_dir = matches!(entry.kind, Kind::Dir);
@@ -138,8 +139,11 @@ fn keep_links(tree: &mut Tree) {
     }
 }
 
-/// The day of the last change of every password that has one.
-fn shadow(tree: &mut Tree, epoch: u64) -> Result<(), BuildError> {
+/// Puts the day of the last change of every password that has one.
+///
+/// # Errors
+/// A file that can not be read.
+pub(in crate::build) fn shadow(tree: &mut Tree, epoch: u64) -> Result<(), BuildError> {
     let path = GuestPath::parse(SHADOW)?;
     let Some(entry) = tree.entries.get_mut(&path) else { return Ok(()) };
     let Kind::File(content) = &entry.kind else { return Ok(()) };

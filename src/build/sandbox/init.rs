@@ -70,7 +70,7 @@ fn outer(path: &Path, parent: i32) -> ExitCode {
         // Process 1 can not see who its parent is: it sees that somebody holds this lock.
         file.file().lock().map_err(|e| Failure::plain(format!("can not lock `{}`: {e}", path.display())))?;
         let spec: Spec = serde_json::from_reader(&file).map_err(|e| Failure::plain(e.to_string()))?;
-        namespaces(spec.ids)?;
+        namespaces(&spec)?;
         // Changed credentials may have undone it.
         die_with_parent()?;
         let mut command = Command::new("/proc/self/exe");
@@ -82,9 +82,10 @@ fn outer(path: &Path, parent: i32) -> ExitCode {
 
 /// Everything new but the user, where we are root: a user namespace comes last, in [`lock_mounts`]; it has no power over paths
 /// that belong to other users, and root's own may lead through them. Others need it first to be allowed to do the rest.
-fn namespaces(ids: Ids) -> Result<(), Failure> {
-    let rest = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
+fn namespaces(spec: &Spec) -> Result<(), Failure> {
+    let network = if spec.vm { CloneFlags::empty() } else { CloneFlags::CLONE_NEWNET };
+    let rest = network
+        | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
@@ -97,7 +98,7 @@ fn namespaces(ids: Ids) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    let mapper = ids.is_range().then(|| Mapper::start(!uid.is_root())).transpose()?;
+    let mapper = spec.ids.is_range().then(|| Mapper::start(!uid.is_root())).transpose()?;
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| refused("make a user namespace", e.into()))?;
     match mapper {
         Some(mapper) => mapper.map()?,

@@ -64,6 +64,10 @@ pub struct Spec {
     /// User and group ids that exist.
     #[serde(default)]
     pub ids: Ids,
+    /// Whether it runs a virtual machine: it has the network of this machine, for a port of the loopback interface leads into
+    /// the virtual one, and `/dev/kvm` where that is there.
+    #[serde(default)]
+    pub vm: bool,
 }
 
 /// Which user and group ids exist in a sandbox.

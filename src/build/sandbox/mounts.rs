@@ -36,7 +36,7 @@ pub(super) fn enter(spec: &Spec) -> Result<(), Failure> {
     }
     bind(&spec.out(), &root.join("out"), false)?;
     bind(&spec.tmp(), &root.join("tmp"), false)?;
-    devices(&root.join("dev"))?;
+    devices(&root.join("dev"), spec.vm)?;
     processes(&root.join("proc"))?;
     read_only(&root, MountFlags::NOSUID | MountFlags::NODEV)?;
     pivot(&root)
@@ -104,9 +104,10 @@ fn remount(at: &Path, flags: MountFlags) -> Result<(), Failure> {
 }
 
 /// A `/dev` with what every machine has.
-fn devices(dev: &Path) -> Result<(), Failure> {
+fn devices(dev: &Path, vm: bool) -> Result<(), Failure> {
     tmpfs(dev, c"mode=0755")?;
-    for name in DEVICES {
+    let kvm = (vm && Path::new("/dev/kvm").exists()).then_some("kvm");
+    for name in DEVICES.into_iter().chain(kvm) {
         let to = dev.join(name);
         make_file(&to)?;
         let from = Path::new("/dev").join(name);

@@ -69,6 +69,11 @@ pub trait Action: Send + Sync {
     /// # Errors
     /// Whatever keeps it from being built.
     fn run(&self, run: &Run<'_>) -> Result<Outputs, BuildError>;
+    /// Whether an output has other bytes each time: a state to go on from, which no result is made of. It is not compared.
+    fn varies(&self, output: &str) -> bool {
+        let _ = output;
+        false
+    }
     /// The command that looks into what a failed run left in `scratch`, where there is one.
     fn look_inside(&self, scratch: &Path) -> Option<String> {
         let _ = scratch;

@@ -140,7 +140,7 @@ pub struct Manifest {
 
 impl Contents {
     /// The input this is, if it is one.
-    fn input(&self) -> Option<Input> {
+    pub(in crate::build) fn input(&self) -> Option<Input> {
         match self {
             Self::Text(_) => None,
             Self::Blob { digest, size } => Some(Input::Blob { digest: *digest, size: *size }),

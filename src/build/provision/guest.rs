@@ -1,0 +1,185 @@
+//! Scripts that run in the machine for labimg, and what is made of what they say.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::agent::DIR;
+use crate::ssh::Sink;
+
+/// Most that a command of labimg's own may say, in bytes: lists of the files of a machine.
+pub(super) const LIMIT: usize = 256 << 20;
+/// Bytes of a step's output that are kept for an error; all of it is in its log.
+const TAIL: usize = 64 * 1024;
+/// Longest log of a step.
+const LOG_LIMIT: u64 = 64 << 20;
+/// Where a list is over a reboot.
+const KEPT: &str = "/var/tmp/labimg-before";
+
+/// The root file system without what is mounted over it, at `/run/labimg/root`.
+fn bind() -> String {
+    format!(
+        "export LC_ALL=C; cd {DIR}; if ! mountpoint -q root; then mkdir -p root; mount --bind / root; mount --make-private root; fi; cd root; "
+    )
+}
+
+/// Sets the clock and remembers which files there are.
+pub(super) fn begin(clock: u64) -> String {
+    format!("set -e; date -u -s @{clock} > /dev/null; {}find . -xdev -mindepth 1 -printf '%P\\0' | sort -z > ../before", bind())
+}
+
+/// Lists what changed since `clock`: a letter (`g`: gone, else as `find -printf %y` has it) and a path, ended by NUL.
+pub(super) fn changes(clock: u64) -> String {
+    format!(
+        "set -e; sync; {}find . -xdev -mindepth 1 -printf '%P\\0' | sort -z > ../after; \
+         comm -z -23 ../before ../after | sed -z 's/^/g/'; \
+         find . -xdev -mindepth 1 -newerct @{clock} ! -type s ! -type p -printf '%y%P\\0'",
+        bind()
+    )
+}
+
+/// Packs the members whose names come in, ended by NUL.
+pub(super) fn pack() -> String {
+    format!(
+        "{}exec tar --create --format=posix --numeric-owner --xattrs --xattrs-include=security.capability --no-recursion \
+         --null --verbatim-files-from --files-from=- --file=-",
+        bind()
+    )
+}
+
+/// What no step may leave to the next one: a build that goes on from a snapshot would not have it.
+pub(super) fn tidy() -> String {
+    "find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' -exec rm -rf {} +; sync".to_owned()
+}
+
+/// Keeps the list of [`begin`] over a reboot.
+pub(super) fn keep() -> String {
+    format!("cp {DIR}/before {KEPT} && sync")
+}
+
+/// Takes it back.
+pub(super) fn kept() -> String {
+    format!("mv {KEPT} {DIR}/before")
+}
+
+/// Takes what a step says: the end of it in memory, as much as is sane in the log.
+pub(super) struct Log {
+    file: io::BufWriter<fs_err::File>,
+    written: u64,
+    tail: Vec<u8>,
+}
+
+impl Log {
+    /// Goes on with the log at `path`.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self { file: io::BufWriter::new(file), written: 0, tail: Vec::new() })
+    }
+
+    /// The end of what was said.
+    pub(super) fn tail(&self) -> String {
+        printable(&self.tail)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.written < LOG_LIMIT {
+            self.file.write_all(bytes)?;
+            self.written += bytes.len() as u64;
+        }
+        self.tail.extend_from_slice(bytes);
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        Ok(())
+    }
+}
+
+impl Sink for Log {
+    fn stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.take(bytes)
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.take(bytes)
+    }
+}
+
+/// Writes standard output to a file of at most `limit` bytes.
+pub(super) struct ToFile {
+    /// The file.
+    pub(super) file: fs_err::File,
+    /// The end of standard error.
+    pub(super) stderr: Vec<u8>,
+    /// Bytes that may still come.
+    pub(super) limit: u64,
+}
+
+impl Sink for ToFile {
+    fn stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(left) = self.limit.checked_sub(bytes.len() as u64) else {
+            return Err(io::Error::other("more came than the machine's disk holds"));
+        };
+        self.limit = left;
+        self.file.write_all(bytes)
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stderr.extend_from_slice(bytes);
+        self.stderr.drain(..self.stderr.len().saturating_sub(TAIL));
+        Ok(())
+    }
+}
+
+/// Any bytes as text without what moves a terminal's cursor (ECMA-48, "Control sequences").
+pub(super) fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' if chars.next_if_eq(&'[').is_some() => {
+                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+            }
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The last lines of a text, empty ones left out.
+pub(super) fn last_lines(text: &str, count: usize) -> String {
+    let all: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    all.get(all.len().saturating_sub(count)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_machines_say_is_shown_as_plain_text() {
+        assert_eq!(printable(b"\x1b[0;32m  OK  \x1b[0m] x\r\n\xff\x07"), "  OK  ] x\n\u{fffd}");
+        assert_eq!(printable(b"\x1b["), "");
+        assert_eq!(last_lines("a\n\nb\n c \n", 2), "b\n c");
+        assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn a_log_keeps_all_and_a_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for _ in 0..2 {
+            let mut log = Log::open(&path).unwrap();
+            log.stdout(&vec![b'x'; TAIL]).unwrap();
+            log.stderr(b"end\xff").unwrap();
+            assert!(log.tail().ends_with("end\u{fffd}") && log.tail.len() == TAIL);
+        }
+        assert_eq!(fs_err::metadata(&path).unwrap().len(), 2 * (TAIL as u64 + 4));
+        let file = fs_err::File::create(dir.path().join("out")).unwrap();
+        let mut out = ToFile { file, stderr: Vec::new(), limit: 3 };
+        out.stdout(b"abc").unwrap();
+        assert!(out.stdout(b"d").is_err());
+    }
+}
