@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use tar::EntryType;
 
 use super::bytes::{Shared, Stream, Window, damaged};
-use super::{Walk, What, causes};
+use super::{Walk, What, causes, unpack};
 
 /// Members an archive may have to be looked into.
 const MEMBERS: usize = 1_000_000;
+/// Sparse members, which take an open file each.
+const SPARSE: u32 = 32;
 /// Extended attributes in pax headers, as star and GNU tar write them.
 const XATTR: &str = "SCHILY.xattr.";
 
@@ -22,8 +25,10 @@ struct Member {
     link: Option<String>,
     device: Option<(u32, u32)>,
     xattrs: BTreeMap<String, Vec<u8>>,
-    /// Where its content starts, and its length.
-    data: (u64, u64),
+    /// Its content.
+    data: Shared,
+    /// Where the archive must reach for it to be whole.
+    end: u64,
     /// Its place in the archive.
     place: usize,
 }
@@ -33,7 +38,7 @@ type Members = BTreeMap<Vec<u8>, Member>;
 impl Walk<'_> {
     /// Tells how two archives differ; gives how their outsides do when no member differs.
     pub(super) fn archives(&mut self, a: &Shared, b: &Shared) -> io::Result<String> {
-        let (first, second) = (members(a)?, members(b)?);
+        let (first, second) = (members(a, self.scratch)?, members(b, self.scratch)?);
         let before = self.report.mark();
         let paths: BTreeSet<&Vec<u8>> = first.keys().chain(second.keys()).collect();
         for path in paths {
@@ -44,7 +49,7 @@ impl Walk<'_> {
                 (Some(x), Some(y)) => {
                     self.headers(&name, x, y);
                     if x.kind == y.kind {
-                        self.below(&name, &Window::of(a, x.data.0, x.data.1), &Window::of(b, y.data.0, y.data.1))?;
+                        self.below(&name, &x.data, &y.data)?;
                     }
                 }
                 (None, None) => {}
@@ -96,9 +101,9 @@ fn shown(value: &[u8]) -> String {
     }
 }
 
-fn members(of: &Shared) -> io::Result<Members> {
+fn members(of: &Shared, scratch: &Path) -> io::Result<Members> {
     let mut archive = tar::Archive::new(Stream::new(of));
-    let mut found = Members::new();
+    let (mut found, mut sparse) = (Members::new(), 0);
     for (place, entry) in archive.entries_with_seek()?.enumerate() {
         if place >= MEMBERS {
             return Err(damaged("too many members"));
@@ -108,8 +113,14 @@ fn members(of: &Shared) -> io::Result<Members> {
         while path.len() > 1 && path.ends_with(b"/") {
             path.pop();
         }
-        let member = member(&mut entry, place)?;
-        if member.data.0.checked_add(member.data.1).is_none_or(|end| end > of.size()) {
+        let mut member = member(of, &mut entry, place)?;
+        if entry.header().entry_type() == EntryType::GNUSparse {
+            sparse += 1;
+            if sparse > SPARSE {
+                return Err(damaged("too many sparse members"));
+            }
+            member.data = unpack::spooled(&mut entry, scratch)?;
+        } else if member.end > of.size() {
             return Err(damaged(format!("`{}` is cut off", String::from_utf8_lossy(&path))));
         }
         found.insert(path, member);
@@ -117,7 +128,7 @@ fn members(of: &Shared) -> io::Result<Members> {
     Ok(found)
 }
 
-fn member(entry: &mut tar::Entry<'_, Stream>, place: usize) -> io::Result<Member> {
+fn member(of: &Shared, entry: &mut tar::Entry<'_, Stream>, place: usize) -> io::Result<Member> {
     let link = entry.link_name_bytes().map(|l| String::from_utf8_lossy(&l).into_owned());
     let (mut fields, mut xattrs) = (BTreeMap::new(), BTreeMap::new());
     if let Some(extensions) = entry.pax_extensions()? {
@@ -132,9 +143,6 @@ fn member(entry: &mut tar::Entry<'_, Stream>, place: usize) -> io::Result<Member
     }
     let header = entry.header();
     let kind = header.entry_type();
-    if kind == EntryType::GNUSparse {
-        return Err(damaged("it has sparse members"));
-    }
     // A field that is no number shows up when the headers are compared byte by byte.
     let number = |key: &str, field: io::Result<u64>| match fields.get(key).and_then(|v| v.parse().ok()) {
         Some(n) => n,
@@ -147,6 +155,7 @@ fn member(entry: &mut tar::Entry<'_, Stream>, place: usize) -> io::Result<Member
         _ => None,
     };
     let content = matches!(kind, EntryType::Regular | EntryType::Continuous);
+    let (start, size) = (entry.raw_file_position(), if content { entry.size() } else { 0 });
     Ok(Member {
         kind: word(kind),
         mode: header.mode().unwrap_or(0),
@@ -155,14 +164,15 @@ fn member(entry: &mut tar::Entry<'_, Stream>, place: usize) -> io::Result<Member
         link,
         device,
         xattrs,
-        data: (entry.raw_file_position(), if content { entry.size() } else { 0 }),
+        data: Window::of(of, start, size),
+        end: start.saturating_add(size),
         place,
     })
 }
 
 fn word(kind: EntryType) -> &'static str {
     match kind {
-        EntryType::Regular | EntryType::Continuous => "a file",
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => "a file",
         EntryType::Directory => "a directory",
         EntryType::Symlink => "a symbolic link",
         EntryType::Link => "a hard link",

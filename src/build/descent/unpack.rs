@@ -21,7 +21,14 @@ pub fn unpacked(bytes: &Shared, scratch: &Path) -> io::Result<Shared> {
     if codec::Codec::sniff(&head) == codec::Codec::Plain {
         return Ok(Rc::clone(bytes));
     }
-    let mut inside = codec::decoder(Stream::new(bytes))?;
+    spooled(codec::decoder(Stream::new(bytes))?, scratch)
+}
+
+/// Everything that a reader gives, in a nameless file.
+///
+/// # Errors
+/// Those of the reader, more than 64 GiB, and a scratch directory that can not be written.
+pub fn spooled(mut inside: impl Read, scratch: &Path) -> io::Result<Shared> {
     let mut file = tempfile::tempfile_in(scratch)?;
     let mut step = Vec::with_capacity(STEP);
     let mut size = 0;

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use super::super::bytes::{Shared, damaged, le16, le32, le64, read, read_vec};
+use super::super::bytes::{Shared, damaged, le16, le32, read, read_vec};
 use super::inode::Inode;
 
 /// `s_magic`.
@@ -127,7 +127,6 @@ impl Fs {
             ("state", le16(sb, 0x3a).to_string()),
             ("behaviour on errors", le16(sb, 0x3c).to_string()),
             ("creator", le32(sb, 0x48).to_string()),
-            ("KiB written", le64(sb, 0x178).to_string()),
             ("flags", format!("{:#x}", le32(sb, 0x160))),
             ("checksum seed", hex(0x270, 4)),
         ]

@@ -106,18 +106,17 @@ fn tables_boot_code_and_gaps_are_named() {
         told_of(&a, &b)
     };
     let fixed = "label: gpt\nlabel-id: 6A3B1C7E-0000-4000-8000-000000000005\n\
-                 2048,1000,L,-,\n"
-        .replace("L,-,", "uuid=6A3B1C7E-0000-4000-8000-000000000006,name=root");
+                 start=2048, size=1000, uuid=6A3B1C7E-0000-4000-8000-000000000006, name=root\n";
     let other = fixed.replace("name=root", "name=boot");
     let name = "partition 1: name `root` in the first, `boot` in the second";
-    assert_eq!(told(&fixed, &other, &|_| ()), [name]);
-    assert_eq!(told(&fixed, &fixed, &|b| b[5] = 9), ["boot code differs at byte 5"]);
+    assert_eq!(told(fixed, &other, &|_| ()), [name]);
+    assert_eq!(told(fixed, fixed, &|b| b[5] = 9), ["boot code differs at byte 5"]);
     assert_eq!(
-        told(&fixed, &fixed, &|b| b[2048 * 512] = 9),
+        told(fixed, fixed, &|b| b[2048 * 512] = 9),
         ["partition 1: content differs at byte 0 (512000 bytes, 512000 bytes)"]
     );
-    assert_eq!(told(&fixed, &fixed, &|b| b[100 * 512] = 9), ["the space between partitions differs at byte 51200"]);
-    let last = told(&fixed, &fixed, &|b| *b.last_mut().unwrap() = 9);
+    assert_eq!(told(fixed, fixed, &|b| b[100 * 512] = 9), ["the space between partitions differs at byte 51200"]);
+    let last = told(fixed, fixed, &|b| *b.last_mut().unwrap() = 9);
     assert!(last.len() == 1 && last[0].starts_with("the partition table's copy differs at byte "), "{last:?}");
 }
 
