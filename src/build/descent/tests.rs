@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::*;
 use crate::store::Access;
+use crate::store::bundle::Bundle;
 
 mod disks;
 mod filesystems;
@@ -175,4 +176,43 @@ fn archives_in_archives_are_looked_into() {
     assert_eq!(report.differences.len(), 1);
     assert_eq!(report.differences[0].at, ["layer.tar.gz", "etc/machine-id"]);
     assert!(report.differences[0].cause.is_some());
+}
+
+#[test]
+fn a_path_in_a_layer_of_a_bundle_is_named() {
+    use crate::build::tests::Lab;
+    use crate::model::platform::Platform;
+    let bundle = |text, mode| {
+        let layer = String::from_utf8(tar_of(&[File("etc/app", text, mode, 0, 7)], None)).unwrap();
+        let mut lab = Lab::full();
+        lab.image("app:1", &[Platform::LinuxAmd64], &["base", &layer]);
+        let path = lab.bundle("lab.labimg");
+        (lab, Bundle::open(&path).unwrap())
+    };
+    let (first, second) = (bundle("one", 0o644), bundle("onE", 0o755));
+    let scratch = tempfile::tempdir().unwrap();
+    let lines = bundles(&first.1, &second.1, scratch.path()).unwrap().lines(20);
+    let layer = "image docker.io/library/app:1 linux/amd64: layer 2: etc/app: ";
+    let want = ["mode 0644 in the first, 0755 in the second", "content differs at byte 2 (3 bytes, 3 bytes)"];
+    for line in want.map(|what| format!("{layer}{what}")) {
+        assert!(lines.contains(&line), "{lines:#?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("manifest")), "{lines:#?}");
+    assert_eq!(bundles(&first.1, &first.1, scratch.path()).unwrap(), Report::default());
+}
+
+#[test]
+fn sparse_members_are_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let archive = |last: u8| {
+        let file = fs_err::File::create(&path).unwrap();
+        file.set_len(1 << 22).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(file.file(), &[last], (3 << 20) + 5).unwrap();
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_path_with_name(&path, "file").unwrap();
+        builder.into_inner().unwrap()
+    };
+    let want = format!("file: content differs at byte {} (4194304 bytes, 4194304 bytes)", (3 << 20) + 5);
+    assert!(told(&archive(1), &archive(2)).contains(&want));
 }
