@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::build::descent::Report;
 use crate::model::guest_path::{GuestPath, GuestPathError};
 use crate::store::StoreError;
 use crate::store::error::plain;
@@ -78,6 +79,8 @@ pub enum BuildError {
         step: String,
         /// What differs, output by output, the first differences only.
         what: Vec<String>,
+        /// The same for machines.
+        differences: Box<Report>,
     },
     /// A path that leads out of a tree.
     #[error(transparent)]

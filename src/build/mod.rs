@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod closure;
 pub mod debian;
+pub mod descent;
 pub mod disk;
 pub mod error;
 pub mod export;

@@ -102,7 +102,7 @@ pub enum Verb {
     Cat(CatArgs),
     /// Show which image, chart and file owns how many bytes
     Size(BundleArgs),
-    /// Compare two bundles: by name, then by digest; exit code 3 when they differ
+    /// Compare two bundles, boxes or disk images, down to the path; exit code 3 when they differ
     Diff(DiffArgs),
     /// Write images out of a bundle as an archive for other tools
     Export(ExportArgs),
@@ -272,7 +272,7 @@ pub struct CatArgs {
 /// `labimg diff`
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// One bundle
+    /// One bundle, box, disk image or archive
     #[arg(value_name = "A")]
     pub a: PathBuf,
     /// The other

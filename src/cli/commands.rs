@@ -159,9 +159,9 @@ fn broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn diff(app: &App, args: &DiffArgs) -> Outcome {
-    let report = ops::diff::diff(&args.a, &args.b)?;
-    show(app, &report, render::diff, || ())?;
-    Ok(if report.same { Status::Ok } else { Status::Stale })
+    let report = ops::diff::compare(&args.a, &args.b, &std::env::temp_dir())?;
+    show(app, &report, render::compared, || ())?;
+    Ok(if report.same() { Status::Ok } else { Status::Stale })
 }
 
 fn export(app: &App, args: &ExportArgs) -> Outcome {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::build::descent::Report;
 use crate::model::lock::Stale;
 use crate::ops::{Kind, OpsError};
 use crate::source::ErrorKind;
@@ -80,6 +81,9 @@ struct Told<'a> {
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     stale: Option<&'a [Stale]>,
+    /// What two builds differ in, and how much more there is than is listed.
+    #[serde(flatten)]
+    found: Option<&'a Report>,
 }
 
 /// Tells a person what went wrong (and with `json` a machine, on standard output) and gives the status. A reader that
@@ -103,8 +107,12 @@ pub fn report(error: &CliError, json: bool) -> Status {
             CliError::Ops(OpsError::Stale { stale, .. }) => Some(stale.as_slice()),
             _ => None,
         };
+        let found = match error {
+            CliError::Ops(e) => e.differences(),
+            CliError::Output(_) => None,
+        };
         // Who reads it may be gone; the text is on standard error already.
-        let told = Told { error: &text, hint: hint.as_deref(), exit_code: status.code(), stale };
+        let told = Told { error: &text, hint: hint.as_deref(), exit_code: status.code(), stale, found };
         let _ = super::print::json(&told);
     }
     status

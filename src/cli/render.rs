@@ -6,7 +6,7 @@ use crate::build::export::Exported;
 use crate::build::step::why::Why;
 use crate::model::lock::Change;
 use crate::ops::build::BuildOutcome;
-use crate::ops::diff::{DiffReport, State};
+use crate::ops::diff::{Compared, DiffReport, State};
 use crate::ops::doctor::{Finding, Verdict};
 use crate::ops::fetch::FetchOutcome;
 use crate::ops::inspect::InspectReport;
@@ -192,8 +192,20 @@ pub(super) fn size(report: &SizeReport) -> String {
     table(&rows, &[0, 1])
 }
 
-/// What changed between two bundles.
-pub(super) fn diff(report: &DiffReport) -> String {
+/// Differences inside things that are named.
+const INSIDE: usize = 50;
+
+/// What changed between two bundles, boxes or disk images.
+pub(super) fn compared(report: &Compared) -> String {
+    let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    match report {
+        Compared::Bundles(report) => diff(report) + &lines(report.inside.lines(INSIDE)),
+        Compared::Files(report) if report.same => "the same bytes\n".to_owned(),
+        Compared::Files(report) => lines(report.found.lines(INSIDE)),
+    }
+}
+
+fn diff(report: &DiffReport) -> String {
     if report.same {
         return format!("the same bundle: {}", report.new.identity);
     }

@@ -15,11 +15,14 @@ use super::{Ctx, OpsError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::build::bundle::describe;
-use crate::build::closure;
+use crate::build::{closure, descent};
 use crate::model::lock::{Lock, wire};
 use crate::store::bundle::{BLOBS, Bundle, BundleError, Description, Options, Outcome, Written, write};
 use crate::store::root::Made;
 use crate::store::{Access, Store, StoreError};
+
+/// Differences inside a bundle that a message names.
+const SHOWN: usize = 20;
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -160,17 +163,25 @@ fn build_again(ctx: &Ctx, description: &Description, store: &Store, target: &Pat
     let options = Options { threads: 1, sync: false };
     let compared = write(description, store, &second, options, ctx.reporter.as_ref())
         .map_err(OpsError::from)
-        .and_then(|_| compare(target, &second));
+        .and_then(|_| compare(target, &second, store));
     remove(&second)?;
     compared
 }
 
-fn compare(target: &Path, second: &Path) -> Result<(), OpsError> {
+fn compare(target: &Path, second: &Path, store: &Store) -> Result<(), OpsError> {
     let Some(at) = first_difference(target, second)? else { return Ok(()) };
     let bundle = Bundle::open(second)?;
     let member = bundle.index().members.iter().rev().find(|m| m.offset <= at);
     let what = member.map_or_else(|| "its index".to_owned(), |m| m.path.clone());
-    Err(OpsError::NotReproducible { path: target.to_owned(), what: format!("{what}, at byte {at}") })
+    // Without it the verdict stands all the same.
+    let scratch = store.scratch_root();
+    let differences = fs_err::create_dir_all(&scratch)
+        .ok()
+        .and_then(|()| descent::bundles(&Bundle::open(target).ok()?, &bundle, &scratch).ok())
+        .unwrap_or_default();
+    let lines: String = differences.lines(SHOWN).iter().map(|line| format!("\n  {line}")).collect();
+    let what = format!("{what}, at byte {at}{lines}");
+    Err(OpsError::NotReproducible { path: target.to_owned(), what, differences: Box::new(differences) })
 }
 
 fn remove(path: &Path) -> Result<(), OpsError> {

@@ -1,14 +1,42 @@
-//! `labimg diff`: what changed between two bundles, by name and then by digest.
+//! `labimg diff`: what changed between two bundles, by name, then by digest, then down to the path; and between two boxes, disk
+//! images or archives.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::OpsError;
 use super::ls::{Kind, entries};
 use crate::base::digest::Digest;
+use crate::build::descent::{self, Report, What};
 use crate::model::platform::Platform;
 use crate::store::bundle::{BLOBS, Bundle, BundleError};
+
+/// What two files differ in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Compared {
+    /// Both are bundles.
+    Bundles(Box<DiffReport>),
+    /// Both are boxes, disk images or archives.
+    Files(FilesReport),
+}
+
+/// The difference of two boxes, disk images or archives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilesReport {
+    /// The old one.
+    pub old: PathBuf,
+    /// The new one.
+    pub new: PathBuf,
+    /// Whether they are the same, byte for byte.
+    pub same: bool,
+    /// What differs, down to the path.
+    #[serde(flatten)]
+    pub found: Report,
+}
 
 /// The difference of two bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +58,9 @@ pub struct DiffReport {
     pub bytes_gone: u64,
     /// Bytes of blobs both have.
     pub bytes_kept: u64,
+    /// How what changed differs inside, layer by layer down to the path.
+    #[serde(skip_serializing_if = "Report::is_empty")]
+    pub inside: Report,
 }
 
 /// One of the two bundles.
@@ -76,6 +107,42 @@ pub struct State {
     pub version: Option<String>,
 }
 
+impl Compared {
+    /// Whether nothing differs.
+    pub fn same(&self) -> bool {
+        match self {
+            Self::Bundles(report) => report.same,
+            Self::Files(report) => report.same,
+        }
+    }
+}
+
+/// Compares two bundles, or two boxes, disk images or archives, down to the path. Compressed layers are unpacked into nameless
+/// files in `scratch`.
+///
+/// # Errors
+/// As [`diff`]; files that can not be read.
+pub fn compare(old: &Path, new: &Path, scratch: &Path) -> Result<Compared, OpsError> {
+    let foreign = |path: &Path| matches!(Bundle::open(path), Err(BundleError::NotABundle { .. }));
+    if foreign(old) && foreign(new) && descent::looks_into(old) && descent::looks_into(new) {
+        let found = descent::files(old, new, scratch)?;
+        let same = found.is_empty();
+        return Ok(Compared::Files(FilesReport { old: old.to_owned(), new: new.to_owned(), same, found }));
+    }
+    let mut report = diff(old, new)?;
+    if !report.same {
+        let mut inside = descent::bundles(&Bundle::open(old)?, &Bundle::open(new)?, scratch)?;
+        // Those are told by name already.
+        let whole = |what: &What| matches!(what, What::OnlyInFirst | What::OnlyInSecond);
+        inside.differences.retain(|d| {
+            let told = d.at.first().is_some_and(|name| report.texts.contains(name));
+            !told && (d.at.len() > 1 || !whole(&d.what))
+        });
+        report.inside = inside;
+    }
+    Ok(Compared::Bundles(Box::new(report)))
+}
+
 /// Compares the bundles at `old` and `new`. Only their indexes and manifests are read.
 ///
 /// # Errors
@@ -95,6 +162,7 @@ pub fn diff(old: &Path, new: &Path) -> Result<DiffReport, BundleError> {
         bytes_kept: bytes(&b, &|d| a.blob(d).is_some()),
         old: side(&a),
         new: side(&b),
+        inside: Report::default(),
     })
 }
 

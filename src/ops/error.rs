@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::export::ExportFailure;
 use crate::build::BuildError;
+use crate::build::descent::Report;
 use crate::build::export::ExportError;
 use crate::lab::{LabError, LabKind};
 use crate::model::image::ImageRefError;
@@ -102,8 +103,10 @@ pub enum OpsError {
     NotReproducible {
         /// The bundle.
         path: PathBuf,
-        /// The first member that differs.
+        /// The first member that differs, and what differs inside.
         what: String,
+        /// The latter for machines.
+        differences: Box<Report>,
     },
     /// Our own fault.
     #[error("internal error: {0}")]
@@ -144,6 +147,15 @@ impl OpsError {
             Self::Input { source, .. } => source.kind(),
             Self::Internal(_) => Kind::Internal,
             _ => Kind::User,
+        }
+    }
+
+    /// What two builds differ in, down to the path, where that is what went wrong.
+    pub fn differences(&self) -> Option<&Report> {
+        match self {
+            Self::NotReproducible { differences, .. }
+            | Self::Build(BuildError::NotReproducible { differences, .. }) => Some(differences),
+            _ => None,
         }
     }
 

@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-use super::compare::compare;
 use super::key::KeyDocument;
 use super::plan::Plan;
 use super::{Action, Cost, Input, Output, Outputs, Run};
@@ -17,8 +16,12 @@ use crate::base::digest::Digest;
 use crate::base::dirs;
 use crate::base::report::{Reporter, Task};
 use crate::build::BuildError;
+use crate::build::descent::{self, Difference, Report, What};
 use crate::store::realisation::{LastBuild, Realisation};
 use crate::store::{Store, StoreError};
+
+/// Differences of one output that a message names.
+const SHOWN: usize = 20;
 
 /// Whether steps are built that need not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,9 +294,9 @@ fn work(job: &Job<'_>, options: &EngineOptions<'_>) -> Result<Done, BuildError> 
         let compared = |all: &Outputs| {
             all.iter().filter(|(n, _)| !job.action.varies(n)).map(|(n, o)| (n.clone(), o.clone())).collect::<Outputs>()
         };
-        let what = differences(options.store, &compared(&made.outputs), &compared(&again))?;
+        let (what, found) = differences(options.store, &job.name, &compared(&made.outputs), &compared(&again))?;
         if !what.is_empty() {
-            return Err(BuildError::NotReproducible { step: job.name.clone(), what });
+            return Err(BuildError::NotReproducible { step: job.name.clone(), what, differences: Box::new(found) });
         }
     }
     Ok(Done { outputs: made.outputs, built: true, key })
@@ -380,23 +383,32 @@ fn file_name(step: &str) -> String {
     step.chars().map(safe).take(60).collect()
 }
 
-/// How outputs differ, in words.
-fn differences(store: &Store, first: &Outputs, again: &Outputs) -> Result<Vec<String>, BuildError> {
+/// How the outputs of a step differ, in words and as data.
+fn differences(
+    store: &Store,
+    step: &str,
+    first: &Outputs,
+    again: &Outputs,
+) -> Result<(Vec<String>, Report), BuildError> {
     let names: BTreeSet<&String> = first.keys().chain(again.keys()).collect();
-    let mut what = Vec::new();
+    let (mut lines, mut all) = (Vec::new(), Report::default());
     for name in names {
+        let mut one = Report::default();
+        let mut tell = |what| one.push(Difference { at: Vec::new(), what, cause: None });
         match (first.get(name), again.get(name)) {
-            (Some(a), Some(b)) if a.digest != b.digest => {
-                let found = compare(store, &a.digest, &b.digest)?;
-                what.extend(found.into_iter().map(|line| format!("output `{name}`: {line}")));
+            (Some(a), Some(b)) if a.digest != b.digest => one = descent::blobs(store, &a.digest, &b.digest)?,
+            (Some(a), Some(b)) if a.facts != b.facts => {
+                let (first, second) = (format!("{:?}", a.facts), format!("{:?}", b.facts));
+                tell(What::Property { name: "facts".to_owned(), first, second });
             }
-            (Some(a), Some(b)) if a.facts != b.facts => what.push(format!("output `{name}`: other facts about it")),
-            (Some(_), None) => what.push(format!("output `{name}`: only the first time")),
-            (None, Some(_)) => what.push(format!("output `{name}`: only the second time")),
+            (Some(_), None) => tell(What::OnlyInFirst),
+            (None, Some(_)) => tell(What::OnlyInSecond),
             _ => {}
         }
+        lines.extend(one.lines(SHOWN).into_iter().map(|line| format!("output `{name}`: {line}")));
+        all.append(&[step, name], one);
     }
-    Ok(what)
+    Ok((lines, all))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! A step that reads another one's output has that output's *digest* in its key, not the other's key: when a step is built
 //! again and its output is the same, nothing that depends on it is built (early cut-off).
 
-pub mod compare;
 pub mod engine;
 pub mod key;
 pub mod plan;

@@ -300,7 +300,7 @@ fn building_again_finds_what_differs() {
     bench.build(vec![good()], Rebuild::AndCompare).unwrap();
     assert_eq!(bench.ran(), ["good"], "it is there: once more is enough");
     let text = bench.build(vec![good(), by_threads()], Rebuild::AndCompare).unwrap_err().to_string();
-    assert_eq!(text, "built again, threads is different:\n  output `out`: differs at byte 8");
+    assert_eq!(text, "built again, threads is different:\n  output `out`: differs at byte 8 (9 bytes, 9 bytes)");
     let text = bench.build(vec![by_path()], Rebuild::AndCompare).unwrap_err().to_string();
     assert!(text.starts_with("built again, path is different:"), "{text}");
     bench.ran();
