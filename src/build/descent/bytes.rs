@@ -157,6 +157,9 @@ pub fn first_difference(a: &dyn Bytes, b: &dyn Bytes) -> io::Result<Option<u64>>
     Ok(found.or((a.size() != b.size()).then_some(both)))
 }
 
+/// Is told an offset and what stands there on both sides; says whether to go on.
+pub type Each<'a> = dyn FnMut(u64, &[u8], &[u8]) -> bool + 'a;
+
 /// Calls `each` with the offset of every block of `block` bytes that differs, and both its contents, until it says `false`.
 /// Blocks beyond the end of the shorter one are left out.
 ///
@@ -166,7 +169,7 @@ pub fn differing_blocks(
     a: &dyn Bytes,
     b: &dyn Bytes,
     block: usize,
-    each: &mut dyn FnMut(u64, &[u8], &[u8]) -> bool,
+    each: &mut Each<'_>,
 ) -> io::Result<()> {
     let block = block.clamp(512, STEP);
     runs(a, b, 0, a.size().min(b.size()), &mut |at, x, y| {
@@ -181,7 +184,7 @@ fn runs(
     b: &dyn Bytes,
     from: u64,
     to: u64,
-    each: &mut dyn FnMut(u64, &[u8], &[u8]) -> bool,
+    each: &mut Each<'_>,
 ) -> io::Result<()> {
     let (mut x, mut y) = (vec![0; STEP], vec![0; STEP]);
     let mut at = from;
