@@ -29,6 +29,9 @@ pub trait Bytes {
     }
 }
 
+/// Who is told of a place and what both have there; says whether to go on.
+pub type Each<'a> = &'a mut dyn FnMut(u64, &[u8], &[u8]) -> bool;
+
 /// Bytes that several look at.
 pub type Shared = Rc<dyn Bytes>;
 
@@ -162,12 +165,7 @@ pub fn first_difference(a: &dyn Bytes, b: &dyn Bytes) -> io::Result<Option<u64>>
 ///
 /// # Errors
 /// What can not be read.
-pub fn differing_blocks(
-    a: &dyn Bytes,
-    b: &dyn Bytes,
-    block: usize,
-    each: &mut dyn FnMut(u64, &[u8], &[u8]) -> bool,
-) -> io::Result<()> {
+pub fn differing_blocks(a: &dyn Bytes, b: &dyn Bytes, block: usize, each: Each<'_>) -> io::Result<()> {
     let block = block.clamp(512, STEP);
     runs(a, b, 0, a.size().min(b.size()), &mut |at, x, y| {
         let mut places = x.chunks(block).zip(y.chunks(block)).enumerate();
@@ -176,13 +174,7 @@ pub fn differing_blocks(
 }
 
 /// Reads both side by side; `each` is told runs that may differ, and says whether to go on.
-fn runs(
-    a: &dyn Bytes,
-    b: &dyn Bytes,
-    from: u64,
-    to: u64,
-    each: &mut dyn FnMut(u64, &[u8], &[u8]) -> bool,
-) -> io::Result<()> {
+fn runs(a: &dyn Bytes, b: &dyn Bytes, from: u64, to: u64, each: Each<'_>) -> io::Result<()> {
     let (mut x, mut y) = (vec![0; STEP], vec![0; STEP]);
     let mut at = from;
     while at < to {
