@@ -29,6 +29,9 @@ pub trait Bytes {
     }
 }
 
+/// Who is told of a place and what both have there; says whether to go on.
+pub type Each<'a> = &'a mut dyn FnMut(u64, &[u8], &[u8]) -> bool;
+
 /// Bytes that several look at.
 pub type Shared = Rc<dyn Bytes>;
 
@@ -157,20 +160,12 @@ pub fn first_difference(a: &dyn Bytes, b: &dyn Bytes) -> io::Result<Option<u64>>
     Ok(found.or((a.size() != b.size()).then_some(both)))
 }
 
-/// Is told an offset and what stands there on both sides; says whether to go on.
-pub type Each<'a> = dyn FnMut(u64, &[u8], &[u8]) -> bool + 'a;
-
 /// Calls `each` with the offset of every block of `block` bytes that differs, and both its contents, until it says `false`.
 /// Blocks beyond the end of the shorter one are left out.
 ///
 /// # Errors
 /// What can not be read.
-pub fn differing_blocks(
-    a: &dyn Bytes,
-    b: &dyn Bytes,
-    block: usize,
-    each: &mut Each<'_>,
-) -> io::Result<()> {
+pub fn differing_blocks(a: &dyn Bytes, b: &dyn Bytes, block: usize, each: Each<'_>) -> io::Result<()> {
     let block = block.clamp(512, STEP);
     runs(a, b, 0, a.size().min(b.size()), &mut |at, x, y| {
         let mut places = x.chunks(block).zip(y.chunks(block)).enumerate();
@@ -179,13 +174,7 @@ pub fn differing_blocks(
 }
 
 /// Reads both side by side; `each` is told runs that may differ, and says whether to go on.
-fn runs(
-    a: &dyn Bytes,
-    b: &dyn Bytes,
-    from: u64,
-    to: u64,
-    each: &mut Each<'_>,
-) -> io::Result<()> {
+fn runs(a: &dyn Bytes, b: &dyn Bytes, from: u64, to: u64, each: Each<'_>) -> io::Result<()> {
     let (mut x, mut y) = (vec![0; STEP], vec![0; STEP]);
     let mut at = from;
     while at < to {

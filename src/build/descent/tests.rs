@@ -7,7 +7,9 @@ use super::*;
 use crate::store::Access;
 use crate::store::bundle::Bundle;
 
+#[cfg(test)]
 mod disks;
+#[cfg(test)]
 mod filesystems;
 
 /// A member: path, text, mode, owner, time.
