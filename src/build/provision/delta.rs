@@ -31,7 +31,13 @@ const WHITEOUT: &str = ".wh.";
 ///
 /// # Errors
 /// Names that are not UTF-8, devices, a connection that breaks, files that change while they are read.
-pub(super) fn collect(session: &Session, run: &Run<'_>, clock: u64, limit: u64, what: &str) -> Result<Output, BuildError> {
+pub(super) fn collect(
+    session: &Session,
+    run: &Run<'_>,
+    clock: u64,
+    limit: u64,
+    what: &str,
+) -> Result<Output, BuildError> {
     let list = session.run(&guest::changes(clock), PATIENCE)?;
     let changed = Changed::read(&list, what)?;
     let mut tree = Tree::default();
@@ -85,7 +91,10 @@ impl Changed {
         for record in list.split(|b| *b == 0).filter(|r| !r.is_empty()) {
             let text = std::str::from_utf8(record).map_err(|_| {
                 let shown = String::from_utf8_lossy(record);
-                BuildError::bad(what, format!("it left a file whose name is not UTF-8: `{}`", shown.get(1..).unwrap_or("")))
+                BuildError::bad(
+                    what,
+                    format!("it left a file whose name is not UTF-8: `{}`", shown.get(1..).unwrap_or("")),
+                )
             })?;
             let mut chars = text.chars();
             let letter = chars.next().unwrap_or('f');

@@ -24,7 +24,10 @@ fn bind() -> String {
 
 /// Sets the clock and remembers which files there are.
 pub(super) fn begin(clock: u64) -> String {
-    format!("set -e; date -u -s @{clock} > /dev/null; {}find . -xdev -mindepth 1 -printf '%P\\0' | sort -z > ../before", bind())
+    format!(
+        "set -e; date -u -s @{clock} > /dev/null; {}find . -xdev -mindepth 1 -printf '%P\\0' | sort -z > ../before",
+        bind()
+    )
 }
 
 /// Lists what changed since `clock`: a letter (`g`: gone, else as `find -printf %y` has it) and a path, ended by NUL.

@@ -210,7 +210,11 @@ impl Session {
         let top = vm.top();
         if !vm.wait_off(OFF) {
             self.vm = Some(vm);
-            return Err(self.failed("the reboot", &format!("the machine did not go down within {} s", OFF.as_secs()), ""));
+            return Err(self.failed(
+                "the reboot",
+                &format!("the machine did not go down within {} s", OFF.as_secs()),
+                "",
+            ));
         }
         drop(vm);
         self.power_on(run, top, clock, task)
@@ -238,7 +242,11 @@ impl Session {
     ///
     /// # Errors
     /// That it took longer than `limit`.
-    pub(super) fn within<T>(&self, limit: Duration, work: impl AsyncFnOnce(&ssh::Session) -> T) -> Result<T, BuildError> {
+    pub(super) fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&ssh::Session) -> T,
+    ) -> Result<T, BuildError> {
         let (Some(runtime), Some(ssh)) = (&self.runtime, &self.ssh) else {
             return Err(BuildError::Internal(format!("{} is off", self.name)));
         };
@@ -380,4 +388,3 @@ impl Drop for Session {
         let _ = crate::base::dirs::remove(self.dir.path());
     }
 }
-

@@ -221,7 +221,9 @@ impl StepAction {
             What::Upload { contents, name, to } => {
                 let from = content(contents, run)?;
                 match name {
-                    Some(name) => self.upload(session, &from, &format!("{}/{name}", to.trim_end_matches('/')), Place::Into),
+                    Some(name) => {
+                        self.upload(session, &from, &format!("{}/{name}", to.trim_end_matches('/')), Place::Into)
+                    }
                     None => self.upload(session, &from, to, Place::Into),
                 }
             }

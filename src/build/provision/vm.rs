@@ -100,9 +100,8 @@ impl Vm {
         let (spec, stop) = (spec(dir, setup, top), Arc::new(AtomicBool::new(false)));
         let (helper, cancel) = (setup.helper.to_owned(), stop.clone());
         // A thread of its own: the sandbox ends with the thread that started it, and this one outlives the step.
-        let qemu = std::thread::spawn(move || {
-            sandbox::run(&helper, &spec, Stop { cancel: Some(&cancel), ..Stop::default() })
-        });
+        let qemu =
+            std::thread::spawn(move || sandbox::run(&helper, &spec, Stop { cancel: Some(&cancel), ..Stop::default() }));
         let mut starting = Starting { stop, qemu: Some(qemu) };
         let mut qmp = starting.connect(&out)?;
         let port = qmp.forwarded(agent::PORT).map_err(|e| BuildError::bad("QEMU", e.to_string()))?;
@@ -179,7 +178,8 @@ impl Starting {
                 Err(_) => {}
             }
             if let Some(done) = self.qemu.take_if(|q| q.is_finished()) {
-                let ended = done.join().unwrap_or_else(|_| Err(BuildError::Internal("QEMU's thread panicked".into())))?;
+                let ended =
+                    done.join().unwrap_or_else(|_| Err(BuildError::Internal("QEMU's thread panicked".into())))?;
                 let (command, output) = ("`qemu-system-x86_64`".to_owned(), ended.output);
                 return Err(BuildError::Program { command, ended: ended.exit.to_string(), output });
             }
