@@ -61,6 +61,7 @@ PrintLastLog no
 Ciphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com
 END
 cat host.pub > /dev/ttyS1
+umask 022
 exec /usr/sbin/sshd -D -e -f /run/labimg/sshd_config
 "#;
 

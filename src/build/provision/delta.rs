@@ -105,7 +105,7 @@ impl Changed {
             }
             match letter {
                 'g' => drop(all.gone.insert(path)),
-                'b' | 'c' => return Err(BuildError::bad(what, format!("it left a device, `/{path}`"))),
+                'b' | 'c' => return Err(BuildError::bad(what, format!("it left a device, `{path}`"))),
                 _ => drop(all.members.insert(path)),
             }
         }
@@ -153,7 +153,7 @@ mod tests {
     fn lists_are_read_without_noise_and_with_what_is_above() {
         let list = b"detc\0fetc/one\0fetc/machine-id\0fvar/log/x\0fusr/share/a/b\0lhome/l\0gopt/x\0gopt/x/y\0";
         let all = Changed::read(list, "step").unwrap();
-        let names = |set: &BTreeSet<GuestPath>| set.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(" ");
+        let names = |set: &BTreeSet<GuestPath>| set.iter().map(GuestPath::as_str).collect::<Vec<_>>().join(" ");
         assert_eq!(names(&all.members), "etc etc/one home home/l opt usr usr/share usr/share/a usr/share/a/b");
         assert_eq!(names(&all.gone), "opt/x");
         assert!(all.names().starts_with(b"etc\0etc/one\0"));

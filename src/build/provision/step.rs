@@ -345,3 +345,61 @@ fn told(script: &str) -> String {
 fn layer(i: usize) -> String {
     format!("state {:03}", i + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::disk::DiskSpec;
+    use crate::build::step::key::KeyDocument;
+    use crate::build::toolchain::Toolchain;
+    use crate::model::platform::Platform;
+    use crate::model::profile::{Boot, Compression, Table};
+
+    fn step(what: What) -> StepAction {
+        let disk = DiskSpec {
+            size: 2,
+            boot: Boot::Bios,
+            table: Table::Mbr,
+            compression: Compression::None,
+            platform: Platform::LinuxAmd64,
+            seed: "lab/m".to_owned(),
+        };
+        let toolchain = Arc::new(Toolchain::new(&[], |_, _| Ok(())));
+        StepAction {
+            name: "box m step x".to_owned(),
+            start: "box m disk".to_owned(),
+            before: vec!["box m step a".to_owned()],
+            what,
+            user: None,
+            env: BTreeMap::new(),
+            timeout: Duration::from_secs(1),
+            machine: Arc::new(Machine::new("box m".to_owned(), disk, toolchain, "labimg".into())),
+        }
+    }
+
+    #[test]
+    fn a_step_is_known_by_what_it_does_and_where_it_stands() {
+        let key = |step: &StepAction| KeyDocument::of(step, BTreeMap::new(), 7).key();
+        let of = |what: What| key(&step(what));
+        let base = of(What::Run("a".to_owned()));
+        assert_eq!(key(&StepAction { timeout: OWN, ..step(What::Run("a".to_owned())) }), base, "it makes the same");
+        let others = [
+            of(What::Run("b".to_owned())),
+            of(What::Wait("a".to_owned())),
+            of(What::Reboot),
+            key(&StepAction { user: Some("ada".to_owned()), ..step(What::Run("a".to_owned())) }),
+            key(&StepAction { before: Vec::new(), ..step(What::Run("a".to_owned())) }),
+        ];
+        assert!(others.iter().all(|other| *other != base));
+    }
+
+    #[test]
+    fn a_step_reads_the_disk_and_every_state_before_it() {
+        let contents = Contents::Member { step: "step made".to_owned(), output: "out".to_owned(), path: String::new() };
+        let step = step(What::Upload { contents, name: None, to: "/srv".to_owned() });
+        let labels: Vec<String> = step.inputs().into_keys().collect();
+        assert_eq!(labels, ["content", "disk", "initrd", "kernel", "state 001"]);
+        assert!(step.varies(STATE) && !step.varies(CHANGES));
+        assert_eq!(told("# c\n\n first\nsecond"), "`first …`");
+    }
+}

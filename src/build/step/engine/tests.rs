@@ -46,6 +46,9 @@ impl Action for Fake {
     fn cost(&self) -> Cost {
         self.cost
     }
+    fn varies(&self, _output: &str) -> bool {
+        self.name == "state"
+    }
     fn run(&self, run: &Run<'_>) -> Result<Outputs, BuildError> {
         self.counts.runs.lock().unwrap().push(self.name.to_owned());
         let now = self.counts.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -306,6 +309,9 @@ fn building_again_finds_what_differs() {
     bench.ran();
     bench.build(vec![bench.step("new", &[], |_| Ok("new".to_owned()))], Rebuild::AndCompare).unwrap();
     assert_eq!(bench.ran(), ["new", "new"], "never built: twice");
+    let state = bench.step("state", &[], |run| Ok(run.scratch.display().to_string()));
+    bench.build(vec![state], Rebuild::AndCompare).unwrap();
+    assert_eq!(bench.ran(), ["state", "state"], "what varies on purpose is not compared");
 }
 
 #[test]
