@@ -174,8 +174,13 @@ impl Session {
             name: machine.name.clone(),
             dir,
         };
-        session.power_on(run, 0, clock, task)?;
-        Ok(session)
+        match session.power_on(run, 0, clock, task) {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.keep_console(&run.scratch.join(CONSOLE));
+                Err(error)
+            }
+        }
     }
 
     /// Whether it is there and has this state.

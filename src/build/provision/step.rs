@@ -12,7 +12,7 @@ use serde_json::json;
 use super::disk::{DISK, INITRD, KERNEL};
 use super::guest::{self, Log};
 use super::session::{Session, State};
-use super::vm::{CORES, MEMORY};
+use super::vm::{CONSOLE, CORES, MEMORY};
 use super::{Machine, delta};
 use crate::base::report::Task;
 use crate::base::shell;
@@ -152,7 +152,7 @@ impl Action for StepAction {
                 Ok(made)
             }
             Err(error) => {
-                session.keep_console(&run.scratch.join("console"));
+                session.keep_console(&run.scratch.join(CONSOLE));
                 if let Some(hook) = &self.machine.on_failure {
                     task.say("waits for who looks into it");
                     let opened = session.open_to(hook, &self.name, &error.to_string());
@@ -164,7 +164,7 @@ impl Action for StepAction {
     }
 
     fn look_inside(&self, scratch: &Path) -> Option<String> {
-        Some(format!("less {} {}", shell::word(&scratch.join("log")), shell::word(&scratch.join("console"))))
+        Some(format!("less {} {}", shell::word(&scratch.join("log")), shell::word(&scratch.join(CONSOLE))))
     }
 }
 
