@@ -9,7 +9,7 @@
 //! A *state* is a qcow2 overlay on the states before it: a snapshot to go on from, never a part of the result. Its bytes are
 //! others each time; since the key of a step has the digests of the states it starts from, one that is there is gone on from,
 //! and one that is made anew makes the steps after it anew. *Changes* are archives of what a step left in the file system,
-//! without what a machine writes because it runs (module [`noise`]); the result is made of them alone, so equal changes give an
+//! without what a machine writes because it runs (module `noise`); the result is made of them alone, so equal changes give an
 //! equal result, and comparing them says which step is not deterministic.
 //!
 //! One boot serves all steps that run one after another; each is the same as after a boot of its own: its clock starts at the
