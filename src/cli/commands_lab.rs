@@ -51,6 +51,13 @@ pub(super) async fn serve_in_docker(app: &App, args: &ServeArgs) -> Outcome {
     let [bundle] = args.bundles.as_slice() else {
         return Err(OpsError::user("`--engine docker` serves one bundle").into());
     };
+    if !args.listen.ip().is_loopback() {
+        return Err(OpsError::hinted(
+            format!("`--engine docker` listens on 127.0.0.1 only, not on {}", args.listen.ip()),
+            "for a room, leave `--engine docker` out",
+        )
+        .into());
+    }
     let name = ops::lab::serve_in_docker(&app.ctx, &machine(app)?, bundle, args.listen.port()).await?;
     show(app, &name, |name| format!("{name} serves {} at 127.0.0.1:{}", bundle.display(), args.listen.port()), || ())
 }

@@ -15,6 +15,7 @@ use super::machine::Machine;
 use super::mirror::NETWORK;
 use super::state::{LabFile, State};
 use crate::base::report::{Reporter, Task};
+use crate::model::profile::is_name;
 
 /// What was taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +52,11 @@ impl Down {
 /// An engine that does not answer while there may be something of the lab in it; a folder that can not be removed; another
 /// labimg that works on this lab.
 pub async fn down(name: &str, images: bool, machine: &Machine, reporter: &dyn Reporter) -> Result<Down, LabError> {
+    // What is typed becomes the name of a folder that goes: it must be a name, and nothing that leads elsewhere.
+    if !is_name(name) {
+        return Err(LabError::failed(format!("`{name}` is no lab's name"), "nothing was taken away")
+            .hint("`labimg status` lists the labs of this machine"));
+    }
     let state = State::new(&machine.state_root, name);
     let there = state.dir().is_dir();
     let _lock = if there { Some(state.lock()?) } else { None };
@@ -68,7 +74,7 @@ pub async fn down(name: &str, images: bool, machine: &Machine, reporter: &dyn Re
             }
         }
         // A lab of clusters that are not ours has nothing there.
-        Err(_) if !there || file.clusters.values().all(|c| c.engine == "existing") && loaded.is_empty() => {}
+        Err(_) if there && file.clusters.values().all(|c| c.engine == "existing") && loaded.is_empty() => {}
         Err(error) => return Err(error),
     }
     state.keep_images(&loaded)?;
@@ -144,4 +150,27 @@ async fn networks(docker: &Docker, lab: &str, file: &LabFile, removed: &mut Vec<
 /// Containers of other labs.
 async fn beside(docker: &Docker, lab: &str) -> Result<usize, LabError> {
     Ok(docker.containers(LAB, None).await?.iter().filter(|c| c.label(LAB) != lab).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::report::Silent;
+
+    #[tokio::test]
+    async fn what_is_no_name_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine { state_root: dir.path().join("labs"), ..Machine::default() };
+        let victim = dir.path().join("victim");
+        for folder in [&victim, &machine.state_root.join("other")] {
+            fs_err::create_dir_all(folder).unwrap();
+            fs_err::write(folder.join("file"), "x").unwrap();
+        }
+        let absolute = victim.display().to_string();
+        for name in ["", ".", "..", "../victim", "other/..", absolute.as_str()] {
+            let error = down(name, false, &machine, &Silent).await.unwrap_err();
+            assert!(error.to_string().contains("is no lab's name"), "{error}");
+        }
+        assert!(victim.join("file").is_file() && machine.state_root.join("other/file").is_file());
+    }
 }

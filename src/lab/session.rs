@@ -11,7 +11,7 @@ use super::state::{LabFile, State};
 use crate::base::report::Reporter;
 use crate::model::image::ImageRef;
 use crate::model::lock::{Lock, wire};
-use crate::model::profile::{Cluster, Profile, parse};
+use crate::model::profile::{Cluster, Profile, is_name, parse};
 use crate::store::bundle::{Bundle, LOCK_PATH, PROFILE_PATH};
 
 /// Largest profile or lock text read out of a bundle, in bytes.
@@ -33,13 +33,23 @@ pub struct Session {
     pub reporter: Arc<dyn Reporter>,
 }
 
+fn no_bundle(path: &Path, error: std::io::Error) -> LabError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            LabError::failed(format!("there is no bundle `{}`", path.display()), "no such file")
+                .hint("`labimg build PROFILE -o DIR` writes one")
+        }
+        _ => LabError::io(path, "open", error),
+    }
+}
+
 impl Session {
     /// Opens a bundle; nothing is made or started.
     ///
     /// # Errors
     /// A bundle, profile or lock that can not be read.
     pub fn open(path: &Path, machine: Machine, reporter: Arc<dyn Reporter>) -> Result<Self, LabError> {
-        let path = fs_err::canonicalize(path)?;
+        let path = fs_err::canonicalize(path).map_err(|e| no_bundle(path, e))?;
         let bundle = Bundle::open(&path)?;
         let what = |text: &str| format!("`{}`, {text}", path.display());
         let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
@@ -48,6 +58,16 @@ impl Session {
             parse("labimg/profile.toml", &text, &mut none).map_err(|e| LabError::mismatch(what("its profile"), e))?;
         let lock =
             wire::parse(&bundle.text(LOCK_PATH, TEXT_LIMIT)?).map_err(|e| LabError::mismatch(what("its lock"), e))?;
+        // The name is that of the state folder, which `down` removes.
+        let named = &bundle.index().name;
+        if !is_name(&lock.name) || *named != lock.name || *loaded.profile.name != lock.name {
+            let why = format!(
+                "its index calls the lab `{named}`, its lock `{}`, its profile `{}`",
+                lock.name, *loaded.profile.name
+            );
+            return Err(LabError::mismatch(format!("`{}`", path.display()), why)
+                .hint("labimg did not write it so: build it again"));
+        }
         let state = State::new(&machine.state_root, &lock.name);
         Ok(Self { bundle: Arc::new(bundle), profile: loaded.profile, lock, state, machine, reporter })
     }

@@ -30,5 +30,6 @@ pub use made::*;
 pub use paths::join as join_path;
 pub use ready::{Ready, ReadyKind, duration};
 pub use types::*;
+pub use validate::is_name;
 pub use validate_box::gibibytes;
 pub use validate_made::check_def;

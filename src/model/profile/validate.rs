@@ -75,7 +75,8 @@ pub(super) fn validate(profile: &Profile, sources: &SourceMap) -> Vec<Diagnostic
 pub(super) const NAME_RULE: &str =
     "a name is up to 63 lower-case letters, digits, `-`, `.` and `_`, starting with a letter or digit";
 
-pub(super) fn is_name(text: &str) -> bool {
+/// Whether a lab, a table or a file can be called so: a name never leads to another folder.
+pub fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c))

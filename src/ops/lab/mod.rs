@@ -95,10 +95,28 @@ pub async fn status(machine: &Machine, lab: Option<&str>) -> Result<Vec<LabStatu
 pub async fn down(ctx: &Ctx, machine: &Machine, lab: Option<&str>, images: bool) -> Result<Down, OpsError> {
     let lab = match lab {
         Some(path) if Path::new(path).is_file() => which(&machine.state_root, lab)?,
+        Some(path) if path.contains('/') || path.ends_with(".labimg") => of_bundle(machine, path)?,
         Some(name) => name.to_owned(),
         None => which(&machine.state_root, None)?,
     };
     Ok(down::down(&lab, images, machine, ctx.reporter.as_ref()).await?)
+}
+
+/// The lab that was brought up from a bundle which is not there any more.
+fn of_bundle(machine: &Machine, path: &str) -> Result<String, OpsError> {
+    let wanted = machine.directory.join(path);
+    let wanted = wanted.parent().and_then(|dir| fs_err::canonicalize(dir).ok()).zip(wanted.file_name());
+    let wanted = wanted.map(|(dir, file)| dir.join(file));
+    for lab in State::labs(&machine.state_root)? {
+        let file = State::new(&machine.state_root, &lab).read()?;
+        if wanted.is_some() && file.map(|f| f.bundle) == wanted {
+            return Ok(lab);
+        }
+    }
+    let known = State::labs(&machine.state_root)?;
+    let known =
+        if known.is_empty() { "no lab is up here".to_owned() } else { format!("there are: {}", known.join(", ")) };
+    Err(OpsError::hinted(format!("no lab was brought up from `{path}`"), known))
 }
 
 /// A program to run for somebody, with its environment.
