@@ -60,8 +60,8 @@ fn boxes_hold_the_same_disk_and_are_the_same_twice() {
     assert_eq!(made, again);
     let dir = tempfile::tempdir().unwrap();
     let (libvirt, virtualbox) = (dir.path().join("libvirt"), dir.path().join("virtualbox"));
-    assert_eq!(unpack(bed, &made["libvirt"], &libvirt), ["Vagrantfile", "box.img", "metadata.json"]);
-    assert_eq!(unpack(bed, &made["virtualbox"], &virtualbox), ["Vagrantfile", "box.ovf", "box.vmdk", "metadata.json"]);
+    assert_eq!(unpack(bed, &made["libvirt"], &libvirt), ["Vagrantfile", "metadata.json", "box.img"]);
+    assert_eq!(unpack(bed, &made["virtualbox"], &virtualbox), ["Vagrantfile", "box.ovf", "metadata.json", "box.vmdk"]);
     let metadata = std::fs::read_to_string(libvirt.join("metadata.json")).unwrap();
     assert!(metadata.contains(r#""format":"qcow2","provider":"libvirt","virtual_size":1"#), "{metadata}");
     let raw = one.path().join("out/disk.raw");
