@@ -162,7 +162,8 @@ pub fn which(root: &std::path::Path, given: Option<&str>) -> Result<String, LabE
     }
 }
 
-fn known(labs: &[String]) -> String {
+/// The labs there are, in words.
+pub fn known(labs: &[String]) -> String {
     match labs {
         [] => "no lab is up here".to_owned(),
         _ => format!("there are: {}", labs.join(", ")),

@@ -18,7 +18,7 @@ use crate::lab::kube::pods::Target;
 use crate::lab::logs::{Line, LogOptions};
 use crate::lab::port_forward::{Forward, To};
 use crate::lab::status::LabStatus;
-use crate::lab::up::{Up, apis, which};
+use crate::lab::up::{Up, apis, known, which};
 use crate::lab::verify::Report;
 use crate::lab::{
     Machine, Session, State, down, logs, mirror, port_forward, preflight, status, tools, up as bring_up,
@@ -107,16 +107,13 @@ fn of_bundle(machine: &Machine, path: &str) -> Result<String, OpsError> {
     let wanted = machine.directory.join(path);
     let wanted = wanted.parent().and_then(|dir| fs_err::canonicalize(dir).ok()).zip(wanted.file_name());
     let wanted = wanted.map(|(dir, file)| dir.join(file));
-    for lab in State::labs(&machine.state_root)? {
-        let file = State::new(&machine.state_root, &lab).read()?;
-        if wanted.is_some() && file.map(|f| f.bundle) == wanted {
-            return Ok(lab);
-        }
+    let labs = State::labs(&machine.state_root)?;
+    // Another lab's damaged file must not keep this one.
+    let bundle = |lab: &String| Some(State::new(&machine.state_root, lab).read().ok()??.bundle);
+    match labs.iter().find(|lab| wanted.is_some() && bundle(lab) == wanted) {
+        Some(lab) => Ok(lab.clone()),
+        None => Err(OpsError::hinted(format!("no lab was brought up from `{path}`"), known(&labs))),
     }
-    let known = State::labs(&machine.state_root)?;
-    let known =
-        if known.is_empty() { "no lab is up here".to_owned() } else { format!("there are: {}", known.join(", ")) };
-    Err(OpsError::hinted(format!("no lab was brought up from `{path}`"), known))
 }
 
 /// A program to run for somebody, with its environment.
