@@ -1,5 +1,6 @@
 //! `labimg build --on-failure shell`: a person looks into the machine whose step failed.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub(super) fn by_shell(progress: Arc<Progress>) -> OnFailure {
         print::to_stderr(&format!("{} failed: {}", machine.step, machine.why));
         print::to_stderr(&format!(
             "the machine is open as it is, until this shell ends; from elsewhere:\n  {}\nits serial console: {}",
-            argv.join(" "),
+            line(&argv),
             shell::word(&machine.console)
         ));
         let Some((program, args)) = argv.split_first() else { return };
@@ -26,8 +27,14 @@ pub(super) fn by_shell(progress: Arc<Progress>) -> OnFailure {
     }))
 }
 
+/// As one types it.
+fn line(argv: &[String]) -> String {
+    argv.iter().map(|word| shell::word(Path::new(word))).collect::<Vec<_>>().join(" ")
+}
+
 fn argv(machine: &Opened) -> Vec<String> {
-    let known = format!("UserKnownHostsFile={}", shell::word(&machine.known_hosts));
+    // ssh_config(5): a name with a space stands in double quotes.
+    let known = format!("UserKnownHostsFile=\"{}\"", machine.known_hosts.display());
     let fixed = ["ssh", "-F", "/dev/null", "-o", &known, "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"];
     let rest = ["-i".to_owned(), machine.key.display().to_string(), "-p".to_owned(), machine.port.to_string()];
     fixed.map(str::to_owned).into_iter().chain(rest).chain(["root@127.0.0.1".to_owned()]).collect()
@@ -47,8 +54,8 @@ mod tests {
             known_hosts: "/h".into(),
             console: "/c".into(),
         };
-        let line = argv(&machine).join(" ");
-        assert!(line.contains("-o UserKnownHostsFile=/h -o StrictHostKeyChecking=yes"), "{line}");
+        let line = line(&argv(&machine));
+        assert!(line.contains("-o 'UserKnownHostsFile=\"/h\"' -o StrictHostKeyChecking=yes"), "{line}");
         assert!(line.ends_with("-i /k -p 4022 root@127.0.0.1"), "{line}");
     }
 }

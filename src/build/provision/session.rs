@@ -20,7 +20,7 @@ use crate::build::step::{Output, Run};
 use crate::build::toolchain::Toolchain;
 use crate::ssh::{self, Command, Hop, HostKeys, Identity, SshError, Target, Timeouts};
 
-/// How long a machine may take from power on to its SSH server, and to the end of its boot.
+/// How long a machine may take from power on to its SSH server, and to the end of its boot, where a step does not say.
 const BOOT: Duration = Duration::from_secs(600);
 /// How long it may take to switch itself off.
 const OFF: Duration = Duration::from_secs(180);
@@ -174,7 +174,7 @@ impl Session {
             name: machine.name.clone(),
             dir,
         };
-        match session.power_on(run, 0, clock, task) {
+        match session.power_on(run, 0, clock, BOOT, task) {
             Ok(()) => Ok(session),
             Err(error) => {
                 session.keep_console(&run.scratch.join(CONSOLE));
@@ -202,11 +202,17 @@ impl Session {
         Ok(made)
     }
 
-    /// Has the machine switch itself off, and starts it again with its clock at `clock`.
+    /// Has the machine switch itself off, and starts it again with its clock at `clock`; it may take `within` to come back.
     ///
     /// # Errors
     /// A machine that does not go down, or does not come back.
-    pub(super) fn reboot(&mut self, run: &Run<'_>, clock: u64, task: &Task<'_>) -> Result<(), BuildError> {
+    pub(super) fn reboot(
+        &mut self,
+        run: &Run<'_>,
+        clock: u64,
+        within: Duration,
+        task: &Task<'_>,
+    ) -> Result<(), BuildError> {
         task.say("goes down");
         // The connection breaks in the middle, as it should.
         let _ = self.run("systemctl --no-block reboot", Duration::from_secs(60));
@@ -222,7 +228,7 @@ impl Session {
             ));
         }
         drop(vm);
-        self.power_on(run, top, clock, task)
+        self.power_on(run, top, clock, within, task)
     }
 
     /// Runs a command of ours as root, for at most `within`; what it says.
@@ -287,12 +293,17 @@ impl Session {
 
     /// Lets somebody look into it.
     pub(super) fn open_to(&self, hook: &OnFailure, step: &str, why: &str) -> std::io::Result<()> {
-        let (Some(vm), Identity::Text(secret)) = (&self.vm, &self.boot.identity) else { return Ok(()) };
+        let (Some(vm), Identity::Text(secret)) = (&self.vm, &self.boot.identity) else {
+            return Err(std::io::Error::other("it is off"));
+        };
+        let line = fs_err::read_to_string(self.out(HOST_KEY)).unwrap_or_default();
+        if !vm.is_running() || line.trim().is_empty() {
+            return Err(std::io::Error::other("its SSH server does not run"));
+        }
         let key = self.dir.path().join("key");
         let mut file = fs_err::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&key)?;
         file.write_all(secret.expose().as_bytes())?;
         let known_hosts = self.dir.path().join("known_hosts");
-        let line = fs_err::read_to_string(self.out(HOST_KEY))?;
         fs_err::write(&known_hosts, format!("[127.0.0.1]:{} {}\n", vm.port, line.trim()))?;
         let console = self.out(CONSOLE);
         (hook.0)(&Opened { step: step.to_owned(), why: why.to_owned(), port: vm.port, key, known_hosts, console });
@@ -303,7 +314,14 @@ impl Session {
         self.dir.path().join("out").join(name)
     }
 
-    fn power_on(&mut self, run: &Run<'_>, top: usize, clock: u64, task: &Task<'_>) -> Result<(), BuildError> {
+    fn power_on(
+        &mut self,
+        run: &Run<'_>,
+        top: usize,
+        clock: u64,
+        within: Duration,
+        task: &Task<'_>,
+    ) -> Result<(), BuildError> {
         task.say("boots");
         let start = Instant::now();
         let layers: Vec<PathBuf> = self.layers.iter().map(|d| run.store.blob_path(d)).collect();
@@ -325,19 +343,19 @@ impl Session {
         let vm = Vm::start(self.dir.path(), &setup, top)?;
         let port = vm.port;
         self.vm = Some(vm);
-        let key = self.host_key(start)?;
+        let key = self.host_key(start, within)?;
         let target = self.target(port, key);
-        let left = BOOT.saturating_sub(start.elapsed());
+        let left = within.saturating_sub(start.elapsed());
         let Some(runtime) = &self.runtime else { return Err(BuildError::Internal("no runtime".to_owned())) };
         let ssh = runtime.block_on(ssh::connect_within(&target, left, Some(task))).map_err(|e| self.broken(&e))?;
         self.ssh = Some(ssh);
         // A unit that failed is for the step to find out.
-        self.run("systemctl is-system-running --wait || true", BOOT)?;
+        self.run("systemctl is-system-running --wait || true", within)?;
         Ok(())
     }
 
     /// The key of the machine's SSH server, from the machine itself.
-    fn host_key(&self, start: Instant) -> Result<String, BuildError> {
+    fn host_key(&self, start: Instant, within: Duration) -> Result<String, BuildError> {
         let path = self.out(HOST_KEY);
         loop {
             let said = fs_err::read(&path).unwrap_or_default();
@@ -346,10 +364,10 @@ impl Session {
                 return Ok(line.trim().to_owned());
             }
             let gone = !self.vm.as_ref().is_some_and(Vm::is_running);
-            if gone || start.elapsed() > BOOT {
+            if gone || start.elapsed() > within {
                 let ended = match gone {
                     true => "the machine switched itself off while it booted".to_owned(),
-                    false => format!("its SSH server did not start within {} s of power on", BOOT.as_secs()),
+                    false => format!("its SSH server did not start within {} s of power on", within.as_secs_f32()),
                 };
                 return Err(self.failed(&self.name, &ended, ""));
             }

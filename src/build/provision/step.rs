@@ -155,8 +155,10 @@ impl Action for StepAction {
                 session.keep_console(&run.scratch.join(CONSOLE));
                 if let Some(hook) = &self.machine.on_failure {
                     task.say("waits for who looks into it");
-                    let opened = session.open_to(hook, &self.name, &error.to_string());
-                    opened.map_err(|e| BuildError::io(run.scratch, "open the machine of", e))?;
+                    // That it can not be opened must not hide why the step failed.
+                    if let Err(closed) = session.open_to(hook, &self.name, &error.to_string()) {
+                        run.reporter.note(&format!("{} can not be opened: {closed}", self.machine.name));
+                    }
                 }
                 Err(error)
             }
@@ -208,7 +210,7 @@ impl StepAction {
             What::Wait(script) => self.wait(session, run, script),
             What::Reboot => {
                 session.run(&guest::keep(), OWN)?;
-                session.reboot(run, clock + AHEAD, task)?;
+                session.reboot(run, clock + AHEAD, self.timeout, task)?;
                 session.run(&guest::kept(), OWN).map(drop)
             }
             What::File { contents, to, mode, owner } => {
