@@ -72,6 +72,14 @@ pub enum BuildError {
         /// The end of what it said.
         output: String,
     },
+    /// An SSH host key or a digest on the way to a machine that is not what it must be.
+    #[error("{what}: {why}")]
+    Mismatch {
+        /// The machine.
+        what: String,
+        /// Both keys or digests.
+        why: String,
+    },
     /// A step whose outputs were others when it was built again.
     #[error("built again, {step} is different:{}", lines(.what))]
     NotReproducible {

@@ -84,7 +84,11 @@ pub(super) async fn verify(app: &App, args: &VerifyArgs) -> Outcome {
         crate::base::atomic::write_file(path, verify::junit(&report).as_bytes())?;
     }
     show(app, &report, render_lab::card, || ())?;
-    Ok(if report.passed() { Status::Ok } else { Status::Stale })
+    Ok(match (report.mismatch(), report.passed()) {
+        (true, _) => Status::Mismatch,
+        (false, true) => Status::Ok,
+        (false, false) => Status::Stale,
+    })
 }
 
 pub(super) async fn status(app: &App, args: &LabArgs) -> Outcome {

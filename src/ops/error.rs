@@ -199,6 +199,7 @@ fn lab_kind(error: &LabError) -> Kind {
 fn build_kind(error: &BuildError) -> Kind {
     match error {
         BuildError::NotReproducible { .. } => Kind::Stale,
+        BuildError::Mismatch { .. } => Kind::Mismatch,
         BuildError::Store(e) if e.is_integrity() => Kind::Mismatch,
         BuildError::StepFailed { source, .. } => build_kind(source),
         BuildError::Internal(_) => Kind::Internal,

@@ -18,7 +18,7 @@ use crate::build::BuildError;
 use crate::build::disk::DiskSpec;
 use crate::build::step::{Output, Run};
 use crate::build::toolchain::Toolchain;
-use crate::ssh::{self, Command, Hop, HostKeys, Identity, SshError, Target, Timeouts};
+use crate::ssh::{self, Command, Hop, HostKeys, Identity, SshError, SshKind, Target, Timeouts};
 
 /// How long a machine may take from power on to its SSH server, and to the end of its boot, where a step does not say.
 const BOOT: Duration = Duration::from_secs(600);
@@ -276,6 +276,9 @@ impl Session {
 
     /// An error of the connection.
     pub(super) fn broken(&self, error: &SshError) -> BuildError {
+        if error.kind() == SshKind::Mismatch {
+            return BuildError::Mismatch { what: self.name.clone(), why: error.to_string() };
+        }
         self.failed(&self.name, &error.to_string(), "")
     }
 

@@ -55,6 +55,11 @@ impl Folder {
         Ok(Some(Self { dir: dir.to_owned(), lab: found.name, bundle: dir.join(found.bundle) }))
     }
 
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// How to reach the machine of `host`.
     ///
     /// # Errors

@@ -79,6 +79,7 @@ mod tests {
             kind: "http",
             cluster: None,
             outcome,
+            mismatch: false,
             seconds: 1.25,
             attempts: 1,
             detail: "200".to_owned(),

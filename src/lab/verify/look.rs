@@ -22,6 +22,8 @@ pub enum Look {
     NotYet(Vec<String>),
     /// It can never be seen, however long one waits.
     Never(Vec<String>),
+    /// Who answers is not who must answer, or bytes are not what they must be; nothing more is asked there.
+    Mismatch(Vec<String>),
 }
 
 /// What a passed check tells.
@@ -59,6 +61,15 @@ pub struct Ended {
     pub attempts: u32,
     /// Where the chain broke; filled in by those who know.
     pub chain: Option<Chain>,
+    /// Whether it failed because a key or a digest is not what it must be.
+    pub mismatch: bool,
+}
+
+impl Ended {
+    /// After so many looks.
+    pub fn new(result: Result<Seen, Vec<String>>, attempts: u32) -> Self {
+        Self { result, attempts, chain: None, mismatch: false }
+    }
 }
 
 /// Looks until something is seen, can never be seen, or the time is up. A look that is under way when the time is up is given
@@ -74,14 +85,15 @@ where
         attempts += 1;
         let left = timeout.saturating_sub(start.elapsed()).max(Duration::from_secs(1));
         match tokio::time::timeout(left, look()).await {
-            Ok(Look::Seen(seen)) => return Ended { result: Ok(seen), attempts, chain: None },
-            Ok(Look::Never(why)) => return Ended { result: Err(why), attempts, chain: None },
+            Ok(Look::Seen(seen)) => return Ended::new(Ok(seen), attempts),
+            Ok(Look::Never(why)) => return Ended::new(Err(why), attempts),
+            Ok(Look::Mismatch(why)) => return Ended { mismatch: true, ..Ended::new(Err(why), attempts) },
             Ok(Look::NotYet(why)) => last = why,
             Err(_) if last.is_empty() => last = vec![format!("no answer within {} s", timeout.as_secs())],
             Err(_) => {}
         }
         if start.elapsed() + pause >= timeout {
-            return Ended { result: Err(last), attempts, chain: None };
+            return Ended::new(Err(last), attempts);
         }
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 2).min(LONGEST_PAUSE);

@@ -75,6 +75,7 @@ pub async fn verify(session: &Session, apis: &BTreeMap<String, Api>, options: &O
             kind: kind(check),
             cluster,
             outcome,
+            mismatch: ended.mismatch,
             seconds: start.elapsed().as_secs_f64(),
             attempts: ended.attempts,
             detail: seen.detail,

@@ -1,9 +1,10 @@
 //! A command on one of the lab's hosts, over SSH.
 
 use super::look::Look;
+use crate::base::shell;
 use crate::lab::session::Session;
 use crate::model::profile::{Reach, SshCheck};
-use crate::ssh::{Command, Output, Target, connect};
+use crate::ssh::{Command, Output, SshError, SshKind, Target, connect};
 
 /// Most output that is kept, in bytes of each stream.
 const OUTPUT: usize = 1 << 20;
@@ -18,12 +19,26 @@ pub(super) async fn look(check: &SshCheck, session: &Session) -> Look {
     };
     let host = match connect(&target).await {
         Ok(host) => host,
-        Err(error) => return Look::not_yet(error),
+        Err(error) => return failed(&error, check, session),
     };
     match host.run(&Command::new(&check.run), OUTPUT).await {
         Ok(output) => judge(check, &output),
-        Err(error) => Look::not_yet(error),
+        Err(error) => failed(&error, check, session),
     }
+}
+
+/// A machine that is another one than was pinned will not become the right one by waiting.
+fn failed(error: &SshError, check: &SshCheck, session: &Session) -> Look {
+    if error.kind() != SshKind::Mismatch {
+        return Look::not_yet(error);
+    }
+    let folder = session.machine.vagrant.as_ref().map(|f| shell::word(f.dir())).unwrap_or_default();
+    let hint = format!(
+        "if the machine was made anew: `cd {folder} && vagrant provision {}` reads its key again, through Vagrant; otherwise \
+         somebody may be in between",
+        *check.host
+    );
+    Look::Mismatch(vec![error.to_string(), hint])
 }
 
 fn target(check: &SshCheck, session: &Session) -> Result<Target, String> {

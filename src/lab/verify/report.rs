@@ -19,6 +19,11 @@ impl Report {
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|c| c.outcome == Outcome::Passed)
     }
+
+    /// Whether a check failed because a host key or a digest is not what it must be.
+    pub fn mismatch(&self) -> bool {
+        self.checks.iter().any(|c| c.mismatch)
+    }
 }
 
 /// How a check ended.
@@ -37,7 +42,7 @@ pub enum Outcome {
 pub struct CheckResult {
     /// Its line in the profile.
     pub name: String,
-    /// `ready`, `http`, `trace`, `metric`, `log`, `dns`, `images`.
+    /// `ready`, `http`, `trace`, `metric`, `log`, `dns`, `images`, `ssh`.
     pub kind: &'static str,
     /// The cluster it looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +55,9 @@ pub struct CheckResult {
     pub attempts: u32,
     /// What was seen, in one line: a trace's id and services, a value, a status.
     pub detail: String,
+    /// It failed because a host key or a digest is not what it must be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mismatch: bool,
     /// Why it failed, a line each; empty where it passed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,

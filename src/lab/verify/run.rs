@@ -51,7 +51,7 @@ pub(super) async fn run(
             Some(name) => format!("cluster `{name}` is not up"),
             None => "it names no cluster, and the lab does not have exactly one".to_owned(),
         };
-        return (name, Ended { result: Err(vec![why]), attempts: 0, chain: None });
+        return (name, Ended::new(Err(vec![why]), 0));
     };
     let at = Place { session, cluster, api, namespace };
     let ended = match check {
@@ -91,7 +91,7 @@ async fn waited(at: &Place<'_>, check: &Check, timeout: Duration) -> Ended {
     let against: Vec<String> = all.into_iter().filter_map(Result::err).flatten().collect();
     let names: Vec<&str> = check.ready.iter().map(|text| text.as_str()).collect();
     let seen = Seen { detail: format!("{}: ready", names.join(", ")), open: Vec::new() };
-    Ended { result: if against.is_empty() { Ok(seen) } else { Err(against) }, attempts: 1, chain: None }
+    Ended::new(if against.is_empty() { Ok(seen) } else { Err(against) }, 1)
 }
 
 async fn resolved(api: &Api, check: &DnsCheck) -> Look {
@@ -114,7 +114,7 @@ async fn resolved(api: &Api, check: &DnsCheck) -> Look {
 async fn all_known(at: &Place<'_>, timeout: Duration) -> Ended {
     match images::known(at.session, at.cluster) {
         Ok(known) => until(timeout, || images::look(&known, at.api, at.cluster)).await,
-        Err(error) => Ended { result: Err(vec![error.to_string()]), attempts: 0, chain: None },
+        Err(error) => Ended::new(Err(vec![error.to_string()]), 0),
     }
 }
 
