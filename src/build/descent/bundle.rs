@@ -99,9 +99,10 @@ fn parts(bundle: &Bundle) -> Result<BTreeMap<String, Parts>, BuildError> {
     found.extend(contents.charts.iter().map(|c| (format!("chart {}", c.name), whole(c.digest))));
     found.extend(contents.files.iter().map(|f| {
         let platform = f.platform.map(|p| format!(" {p}")).unwrap_or_default();
-        (format!("file {}{platform}", f.name), whole(f.digest))
+        // A tool and a file may have one name.
+        (format!("{} {}{platform}", f.kind.as_str(), f.name), whole(f.digest))
     }));
-    found.extend(contents.locals.iter().map(|l| (format!("file {}", l.path), whole(l.digest))));
+    found.extend(contents.locals.iter().map(|l| (format!("local {}", l.path), whole(l.digest))));
     let texts = bundle.index().members.iter().filter(|m| !m.path.starts_with(BLOBS));
     found.extend(texts.map(|m| (m.path.clone(), whole(m.digest))));
     Ok(found)
