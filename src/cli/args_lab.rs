@@ -143,10 +143,13 @@ pub enum BoxVerb {
 /// `labimg box import`
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// The folder of the lab's Vagrantfile
-    #[arg(value_name = "DIR", default_value = ".")]
-    pub dir: PathBuf,
-    /// Vagrant provider: libvirt or virtualbox (the lab's first where not given)
+    /// The lab's bundle, or the folder of its Vagrantfile; of a bundle, that folder is made
+    #[arg(value_name = "BUNDLE|DIR", default_value = ".")]
+    pub lab: PathBuf,
+    /// The folder to make (the bundle's name without its ending, beside it)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Vagrant provider: libvirt or virtualbox (where not given: of a folder the lab's first, of a bundle all it has)
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
 }

@@ -15,7 +15,7 @@ use crate::lab::vagrant::Folder;
 use crate::lab::{EngineSettings, Machine, up, verify};
 use crate::model::platform::Platform;
 use crate::ops::doctor::Verdict;
-use crate::ops::lab::{At, Whose};
+use crate::ops::lab::{At, ImportOptions, Whose};
 use crate::ops::{self, OpsError};
 
 /// What labs are told of this machine.
@@ -169,15 +169,7 @@ pub(super) fn box_import(app: &App, args: &ImportArgs) -> Outcome {
             );
         }
     };
-    let done = ops::lab::box_import(&app.ctx, &args.dir, args.provider.as_deref(), &home)?;
-    show(
-        app,
-        &done,
-        |_| String::new(),
-        || {
-            for imported in &done {
-                app.say(&render_lab::imported(imported));
-            }
-        },
-    )
+    let (lab, out, provider) = (args.lab.clone(), args.out.clone(), args.provider.clone());
+    let done = ops::lab::box_import(&app.ctx, &ImportOptions { lab, out, provider }, &home)?;
+    show(app, &done, |_| String::new(), || app.say(&render_lab::imported(&done)))
 }

@@ -9,6 +9,7 @@ use crate::lab::status::LabStatus;
 use crate::lab::up::Up;
 use crate::lab::vagrant::import::Imported;
 use crate::lab::verify::{Outcome, Report};
+use crate::ops::lab::LabImported;
 
 fn seconds(milliseconds: u64) -> String {
     format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
@@ -122,7 +123,11 @@ pub(super) fn down(done: &Down) -> String {
 }
 
 /// A box in Vagrant's home.
-pub(super) fn imported(done: &Imported) -> String {
-    let what = if done.unchanged { "was there already" } else { "is imported" };
-    format!("{} {} ({}) {what}: {}", done.name, done.version, done.provider, done.directory.display())
+pub(super) fn imported(done: &LabImported) -> String {
+    let line = |b: &Imported| {
+        let what = if b.unchanged { "was there already" } else { "is imported" };
+        format!("{} {} ({}) {what}: {}\n", b.name, b.version, b.provider, b.directory.display())
+    };
+    let lines: String = done.boxes.iter().map(line).collect();
+    format!("{lines}now: cd {} && vagrant up", word(&done.folder))
 }

@@ -1,12 +1,18 @@
-//! The folder of a lab's Vagrantfile, beside its bundle.
+//! The folder of a lab's Vagrantfile, beside its bundle: as a build leaves it, and as it is made from a bundle alone.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::OpsError;
+use super::check::profile_in;
 use super::profile::OnDisk;
 use crate::base::atomic;
+use crate::build::vagrant_box::provider_of;
 use crate::build::vagrant_lab::{BOXES, MadeBox, folder};
+use crate::lab::vagrant::Folder;
+use crate::model::lock::FileKind;
 use crate::store::Store;
+use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
 /// Writes Vagrantfile, `lab.json`, catalogs and boxes into a folder named like the bundle, without its ending; nothing where the
 /// lab has no boxes. What is there already and the same stays as it is; boxes of an earlier build go.
@@ -31,23 +37,111 @@ pub(super) fn write(
         place(store, made, &dir.join(BOXES).join(made.file_name()))?;
     }
     // A person who types `vagrant up` meanwhile finds boxes behind every name in the texts.
-    for (path, text) in &texts {
+    write_texts(&dir, &texts)?;
+    remove_others(&dir.join(BOXES), boxes, &texts.keys().map(String::as_str).collect::<Vec<_>>())?;
+    Ok(Some(dir))
+}
+
+/// Makes the folder of a bundle's machines, without the boxes, which stay in the bundle: `out`, or beside the bundle and called
+/// like it. One that is there and is this lab's is brought up to date; boxes of another build go out of it.
+///
+/// # Errors
+/// A bundle without boxes, a folder that is there and something else, and I/O errors.
+pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf, OpsError> {
+    let boxes = boxes_in(bundle)?;
+    if boxes.is_empty() {
+        return Err(OpsError::user(format!("`{}` carries no boxes", bundle.path().display())));
+    }
+    let profile = profile_in(bundle)?;
+    let dir = out.map_or_else(|| bundle.path().with_extension(""), Path::to_owned);
+    if !is_free(&dir)? && Folder::open(&dir)?.is_none_or(|f| f.lab != *profile.name) {
+        return Err(OpsError::hinted(
+            format!("`{}` is there already, and is not the folder of lab `{}`", dir.display(), *profile.name),
+            "name another one: --out DIR",
+        ));
+    }
+    fs_err::create_dir_all(dir.join(BOXES))?;
+    let texts = folder(&profile, &boxes, bundle.index().epoch, &seen_from(&dir, bundle.path())?)?;
+    for made in &boxes {
+        let file = dir.join(BOXES).join(made.file_name());
+        if fs_err::read_to_string(mark_of(&file)).is_ok_and(|line| line != mark(made)) {
+            // The mark last: without it nobody would know that the box is another one.
+            if file.is_file() {
+                fs_err::remove_file(&file)?;
+            }
+            fs_err::remove_file(mark_of(&file))?;
+        }
+    }
+    write_texts(&dir, &texts)?;
+    remove_others(&dir.join(BOXES), &boxes, &texts.keys().map(String::as_str).collect::<Vec<_>>())?;
+    Ok(dir)
+}
+
+/// Whether nothing stands there, or an empty folder.
+fn is_free(dir: &Path) -> Result<bool, OpsError> {
+    match fs_err::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The bundle's path as `lab.json` has it: relative where the folder stands beside it, so that both can be carried away.
+fn seen_from(dir: &Path, bundle: &Path) -> Result<String, OpsError> {
+    let bundle = fs_err::canonicalize(bundle)?;
+    let dir = fs_err::canonicalize(dir)?;
+    let name = bundle.file_name().unwrap_or_default();
+    let path = if dir.parent() == bundle.parent() { Path::new("..").join(name) } else { bundle };
+    let text = path.to_str().ok_or_else(|| OpsError::user(format!("`{}` is not UTF-8", path.display())))?;
+    Ok(text.to_owned())
+}
+
+/// The boxes that a bundle carries, sorted.
+fn boxes_in(bundle: &Bundle) -> Result<Vec<MadeBox>, OpsError> {
+    let of = |f: &FileEntry| {
+        let (name, provider) = f.name.split_once('/')?;
+        let (provider, platform) = (provider_of(provider)?, f.platform?);
+        Some(MadeBox { name: name.to_owned(), platform, provider, digest: f.digest, size: f.size })
+    };
+    let all = bundle.index().contents.files.iter().filter(|f| f.kind == FileKind::Box);
+    let odd = |f: &FileEntry| BundleError::Damaged {
+        path: bundle.path().to_owned(),
+        member: crate::store::bundle::INDEX_PATH.to_owned(),
+        why: format!("`{}` is no name of a box", f.name),
+    };
+    let made: Result<Vec<MadeBox>, BundleError> =
+        all.map(|f| of(f).filter(|b| crate::model::profile::is_name(&b.name)).ok_or_else(|| odd(f))).collect();
+    let mut made = made?;
+    made.sort_by(|a, b| (&a.name, a.platform, a.provider).cmp(&(&b.name, b.platform, b.provider)));
+    Ok(made)
+}
+
+fn write_texts(dir: &Path, texts: &BTreeMap<String, String>) -> Result<(), OpsError> {
+    for (path, text) in texts {
         let path = dir.join(path);
         if fs_err::read_to_string(&path).ok().as_deref() != Some(text) {
             atomic::write_file(&path, text.as_bytes())?;
         }
     }
-    remove_others(&dir.join(BOXES), boxes, &texts.keys().map(String::as_str).collect::<Vec<_>>())?;
-    Ok(Some(dir))
+    Ok(())
+}
+
+/// Where it stands which box a file is.
+fn mark_of(file: &Path) -> PathBuf {
+    file.with_extension("box.sha256")
+}
+
+/// What stands there, as `sha256sum` writes it.
+fn mark(made: &MadeBox) -> String {
+    format!("{}  {}\n", made.digest.hex(), made.file_name())
 }
 
 /// Copies a box out of the store, unless it is there; whoever reads it checks it against its catalog.
 fn place(store: &Store, made: &MadeBox, to: &Path) -> Result<(), OpsError> {
     let from = store.blob_path(&made.digest);
-    let mark = to.with_extension("box.sha256");
-    let line = format!("{}  {}\n", made.digest.hex(), made.file_name());
+    let (at, line) = (mark_of(to), mark(made));
     let there = fs_err::metadata(to).is_ok_and(|m| m.len() == made.size);
-    if there && fs_err::read_to_string(&mark).ok().as_deref() == Some(line.as_str()) {
+    if there && fs_err::read_to_string(&at).ok().as_deref() == Some(line.as_str()) {
         return Ok(());
     }
     let temp = tempfile::Builder::new().prefix(".box-").tempfile_in(atomic::parent(to))?;
@@ -55,7 +149,7 @@ fn place(store: &Store, made: &MadeBox, to: &Path) -> Result<(), OpsError> {
     fs_err::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     temp.as_file().sync_all()?;
     temp.persist(to).map_err(|e| e.error)?;
-    Ok(atomic::write_file(&mark, line.as_bytes())?)
+    Ok(atomic::write_file(&at, line.as_bytes())?)
 }
 
 /// Takes boxes and catalogs away that this build did not write.

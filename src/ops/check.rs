@@ -7,7 +7,7 @@ use super::profile::load;
 use super::{Ctx, OpsError};
 use crate::build::closure::{self, Closure};
 use crate::model::lock::wire;
-use crate::model::profile::parse;
+use crate::model::profile::{Profile, parse};
 use crate::store::Access;
 use crate::store::bundle::{Bundle, BundleError, LOCK_PATH, PROFILE_PATH};
 
@@ -33,12 +33,23 @@ fn of_profile(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
 
 fn of_bundle(path: &Path) -> Result<Closure, OpsError> {
     let bundle = Bundle::open(path)?;
-    let damaged =
-        |member: &str, why: String| BundleError::Damaged { path: path.to_owned(), member: member.to_owned(), why };
+    let profile = profile_in(&bundle)?;
+    let text = bundle.text(LOCK_PATH, TEXT_LIMIT)?;
+    let lock = wire::parse(&text).map_err(|e| damaged(&bundle, LOCK_PATH, e.to_string()))?;
+    Ok(closure::check(&profile, &lock, &bundle)?)
+}
+
+/// The profile that a bundle carries.
+///
+/// # Errors
+/// A member that is damaged or says what no profile says.
+pub(super) fn profile_in(bundle: &Bundle) -> Result<Profile, BundleError> {
     let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
     let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
-    let loaded = parse(PROFILE_PATH, &text, &mut none).map_err(|e| damaged(PROFILE_PATH, e.to_string()))?;
-    let text = bundle.text(LOCK_PATH, TEXT_LIMIT)?;
-    let lock = wire::parse(&text).map_err(|e| damaged(LOCK_PATH, e.to_string()))?;
-    Ok(closure::check(&loaded.profile, &lock, &bundle)?)
+    let loaded = parse(PROFILE_PATH, &text, &mut none).map_err(|e| damaged(bundle, PROFILE_PATH, e.to_string()))?;
+    Ok(loaded.profile)
+}
+
+fn damaged(bundle: &Bundle, member: &str, why: String) -> BundleError {
+    BundleError::Damaged { path: bundle.path().to_owned(), member: member.to_owned(), why }
 }

@@ -1,6 +1,9 @@
 //! labimg as people meet it: the program and its exit codes, messages and files, against a loopback server a test controls.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
+#[allow(dead_code)]
+#[path = "../ssh/server.rs"]
+mod server;
 mod support;
 
 mod bundles;
@@ -10,6 +13,7 @@ mod closure;
 mod fetching;
 mod golden;
 mod locking;
+mod machines;
 mod made;
 mod made_golden;
 mod made_image;

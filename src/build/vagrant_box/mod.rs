@@ -36,6 +36,11 @@ pub fn box_of(provider: Provider) -> Provider {
     }
 }
 
+/// The provider of that name.
+pub fn provider_of(text: &str) -> Option<Provider> {
+    [Provider::Libvirt, Provider::Virtualbox, Provider::Qemu].into_iter().find(|p| name(*p) == text)
+}
+
 /// A provider's name as Vagrant has it, and as the outputs of [`BoxAction`] are called.
 pub fn name(provider: Provider) -> &'static str {
     match provider {

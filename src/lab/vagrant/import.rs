@@ -29,8 +29,10 @@ pub struct Wanted {
     pub version: String,
     /// Provider: `libvirt`, `virtualbox`.
     pub provider: String,
-    /// The box.
+    /// The file that holds the box: itself, or a bundle.
     pub file: PathBuf,
+    /// Where in it the box stands, from and how many bytes; all of the file where not given.
+    pub part: Option<(u64, u64)>,
     /// What its bytes must be.
     pub digest: Digest,
 }
@@ -75,13 +77,17 @@ pub fn import(
     if directory.join("metadata.json").is_file() {
         return Ok(done(true));
     }
-    let size = fs_err::metadata(&wanted.file)?.len();
+    let part = match wanted.part {
+        Some(part) => part,
+        None => (0, fs_err::metadata(&wanted.file)?.len()),
+    };
+    let size = part.1;
     let task = Task::begin(reporter, &format!("import {} ({})", wanted.name, wanted.provider), Some(size));
-    proven(wanted, &task)?;
+    proven(wanted, part, &task)?;
     let parent = of_name.join(&wanted.version);
     fs_err::create_dir_all(&parent).map_err(|e| LabError::io(&parent, "make", e))?;
     let made = tempfile::Builder::new().prefix(".labimg-").tempdir_in(&parent)?;
-    unpack(&wanted.file, made.path())?;
+    unpack(&wanted.file, part, made.path())?;
     if let Some(url) = catalog {
         fs_err::write(of_name.join("metadata_url"), url)?;
     }
@@ -95,8 +101,8 @@ pub fn import(
 }
 
 /// Hashes the box.
-fn proven(wanted: &Wanted, task: &Task<'_>) -> Result<(), LabError> {
-    let mut file = fs_err::File::open(&wanted.file)?;
+fn proven(wanted: &Wanted, part: (u64, u64), task: &Task<'_>) -> Result<(), LabError> {
+    let mut file = Window::open(&wanted.file, part)?;
     let (mut hasher, mut buffer) = (Hasher::new(), vec![0; 1 << 18]);
     loop {
         let n = file.read(&mut buffer)?;
@@ -115,9 +121,9 @@ fn proven(wanted: &Wanted, task: &Task<'_>) -> Result<(), LabError> {
         .hint("copy it again from where it came, or build it again"))
 }
 
-fn unpack(from: &Path, dir: &Path) -> Result<(), LabError> {
+fn unpack(from: &Path, part: (u64, u64), dir: &Path) -> Result<(), LabError> {
     let bad = |why: String| LabError::failed(format!("box `{}`", from.display()), why);
-    let mut archive = tar::Archive::new(fs_err::File::open(from)?);
+    let mut archive = tar::Archive::new(Window::open(from, part)?);
     for (count, entry) in archive.entries_with_seek()?.enumerate() {
         let entry = entry.map_err(|e| bad(format!("it is no box of labimg's: {e}")))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -126,9 +132,51 @@ fn unpack(from: &Path, dir: &Path) -> Result<(), LabError> {
             return Err(bad(format!("`{name}` can not be in a box of labimg's")));
         }
         let to = dir.join(&name);
-        copy(from, (entry.raw_file_position(), entry.size()), &to).map_err(|e| LabError::io(&to, "write", e))?;
+        copy(from, (part.0 + entry.raw_file_position(), entry.size()), &to)
+            .map_err(|e| LabError::io(&to, "write", e))?;
     }
     Ok(())
+}
+
+/// A part of a file, read as if it were all of it.
+struct Window {
+    file: fs_err::File,
+    start: u64,
+    size: u64,
+    at: u64,
+}
+
+impl Window {
+    fn open(path: &Path, (start, size): (u64, u64)) -> io::Result<Self> {
+        let mut file = fs_err::File::open(path)?;
+        file.seek(SeekFrom::Start(start))?;
+        Ok(Self { file, start, size, at: 0 })
+    }
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.size.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let n = self.file.read(buffer.get_mut(..most).unwrap_or_default())?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.size.checked_add_signed(by),
+        };
+        let place = at.and_then(|at| Some((at, self.start.checked_add(at)?)));
+        let (at, place) = place.ok_or(io::ErrorKind::InvalidInput)?;
+        self.file.seek(SeekFrom::Start(place))?;
+        self.at = at;
+        Ok(at)
+    }
 }
 
 /// Copies a range of a file into a file of its own; the kernel shares extents where the file system can.
@@ -175,7 +223,14 @@ mod tests {
         }
         tar.finish().unwrap();
         let digest = Digest::of(&fs_err::read(&file).unwrap());
-        Wanted { name: "lab/x".to_owned(), version: "1.2.3".to_owned(), provider: "libvirt".to_owned(), file, digest }
+        Wanted {
+            name: "lab/x".to_owned(),
+            version: "1.2.3".to_owned(),
+            provider: "libvirt".to_owned(),
+            file,
+            part: None,
+            digest,
+        }
     }
 
     #[test]
@@ -188,6 +243,21 @@ mod tests {
         assert_eq!(fs_err::read(done.directory.join("box.img")).unwrap(), b"disk");
         assert_eq!(fs_err::read(home.join("boxes/lab-VAGRANTSLASH-x/metadata_url")).unwrap(), b"file:///x.json");
         assert!(import(&wanted, &home, None, &Silent).unwrap().unchanged);
+    }
+
+    #[test]
+    fn a_box_in_the_middle_of_a_file_is_the_same_box() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = a_box(dir.path(), "box.img");
+        let bytes = fs_err::read(&wanted.file).unwrap();
+        let whole = [&[7; 1536][..], &bytes, &[7; 700]].concat();
+        fs_err::write(&wanted.file, whole).unwrap();
+        let inside = Wanted { part: Some((1536, bytes.len() as u64)), ..wanted };
+        let done = import(&inside, &dir.path().join("home"), None, &Silent).unwrap();
+        assert_eq!(fs_err::read(done.directory.join("box.img")).unwrap(), b"disk");
+        let beside = Wanted { part: Some((1024, bytes.len() as u64)), version: "2".to_owned(), ..inside };
+        let error = import(&beside, &dir.path().join("home"), None, &Silent).unwrap_err();
+        assert!(error.to_string().contains("its catalog says"), "{error}");
     }
 
     #[test]

@@ -1,13 +1,35 @@
-//! A lab's folder for Vagrant: its boxes into Vagrant's home.
+//! A lab's boxes into Vagrant's home, out of its folder for Vagrant or out of its bundle.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 use crate::lab::vagrant::import::{Imported, Wanted, import};
 use crate::lab::vagrant::{Folder, LAB_FILE};
-use crate::ops::{Ctx, OpsError};
+use crate::ops::{Ctx, OpsError, boxes};
+use crate::store::bundle::Bundle;
+
+/// Where boxes are, and which are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// The lab's bundle, or the folder of its `Vagrantfile`.
+    pub lab: PathBuf,
+    /// The folder to make, where `lab` is a bundle; else it stands beside the bundle.
+    pub out: Option<PathBuf>,
+    /// Vagrant's provider. Where not given: of a folder, the lab's first, for Vagrant finds the others in it; of a bundle, all.
+    pub provider: Option<String>,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LabImported {
+    /// Where `vagrant up` is typed.
+    pub folder: PathBuf,
+    /// The boxes.
+    pub boxes: Vec<Imported>,
+}
 
 /// What of `lab.json` an import needs.
 #[derive(Deserialize)]
@@ -47,21 +69,33 @@ pub(super) fn is_meant(folder: &Folder, lab: Option<&str>) -> bool {
     lab.is_none_or(|lab| lab == folder.lab || Path::new(lab).is_file() && same(lab))
 }
 
-/// Puts the boxes of the lab whose `Vagrantfile` lies in `dir` into Vagrant's `home`: those of `provider`, or of the lab's first.
+/// Puts the boxes of a lab into Vagrant's `home`. Out of a bundle, its folder for Vagrant is made first; the boxes go from the
+/// bundle to Vagrant without standing in between.
 ///
 /// # Errors
-/// A folder without a lab, a provider it has no boxes for, boxes that are not what their catalog says.
-pub fn box_import(ctx: &Ctx, dir: &Path, provider: Option<&str>, home: &Path) -> Result<Vec<Imported>, OpsError> {
-    let Some(_) = Folder::open(dir)? else {
+/// Neither a bundle with boxes nor a folder of a lab, a provider it has no boxes for, boxes that are not what their catalog says.
+pub fn box_import(ctx: &Ctx, options: &ImportOptions, home: &Path) -> Result<LabImported, OpsError> {
+    let named = match options.lab.is_dir() {
+        true => None,
+        false => Some(Bundle::open(&options.lab)?),
+    };
+    let dir = match (&named, &options.out) {
+        (Some(bundle), out) => boxes::write_from(bundle, out.as_deref())?,
+        (None, None) => options.lab.clone(),
+        (None, Some(_)) => {
+            let message = format!("`{}` is a folder already: `--out` is for a bundle", options.lab.display());
+            return Err(OpsError::hinted(message, "leave --out away, or name the bundle"));
+        }
+    };
+    let Some(folder) = Folder::open(&dir)? else {
         return Err(OpsError::hinted(
             format!("`{}` has no Vagrantfile of labimg's", dir.display()),
-            "`labimg build PROFILE` writes one, in a folder beside the bundle",
+            "`labimg build PROFILE` writes one, in a folder beside the bundle; `labimg box import BUNDLE` makes it anew",
         ));
     };
     let lab: LabJson = read(&dir.join(LAB_FILE))?;
-    // vagrant-qemu takes libvirt's boxes, and asks for them by that name.
-    let wanted = provider.or(lab.providers.first().map(String::as_str)).unwrap_or("libvirt");
-    let wanted = if wanted == "qemu" { "libvirt" } else { wanted };
+    let wanted = wanted_providers(&lab, options.provider.as_deref(), named.is_some());
+    let mut place = Place { folder, bundle: named };
     let mut catalogs: Vec<&str> = lab.hosts.iter().map(|h| h.catalog.as_str()).collect();
     catalogs.sort_unstable();
     catalogs.dedup();
@@ -71,26 +105,75 @@ pub fn box_import(ctx: &Ctx, dir: &Path, provider: Option<&str>, home: &Path) ->
         let catalog: Catalog = read(&path)?;
         let url = fs_err::canonicalize(&path).ok().map(|p| format!("file://{}", p.display()));
         for version in &catalog.versions {
-            let Some(entry) = version.providers.iter().find(|p| p.name == wanted) else {
-                let has: Vec<&str> = version.providers.iter().map(|p| p.name.as_str()).collect();
-                return Err(OpsError::hinted(
-                    format!("{} has no box for provider `{wanted}`", catalog.name),
-                    format!("it has: {}", has.join(", ")),
-                ));
-            };
-            let digest = Digest::from_hex(&entry.checksum)
-                .map_err(|e| OpsError::user(format!("`{}`: checksum: {e}", path.display())))?;
-            let wanted = Wanted {
-                name: catalog.name.clone(),
-                version: version.version.clone(),
-                provider: entry.name.clone(),
-                file: path.parent().unwrap_or(dir).join(&entry.url),
-                digest,
-            };
-            done.push(import(&wanted, home, url.as_deref(), ctx.reporter.as_ref())?);
+            for provider in &wanted {
+                let entry = version.provider(provider, &catalog.name)?;
+                let digest = Digest::from_hex(&entry.checksum)
+                    .map_err(|e| OpsError::user(format!("`{}`: checksum: {e}", path.display())))?;
+                let (file, part) = place.find(&path.parent().unwrap_or(&dir).join(&entry.url), &digest)?;
+                let wanted = Wanted {
+                    name: catalog.name.clone(),
+                    version: version.version.clone(),
+                    provider: entry.name.clone(),
+                    file,
+                    part,
+                    digest,
+                };
+                done.push(import(&wanted, home, url.as_deref(), ctx.reporter.as_ref())?);
+            }
         }
     }
-    Ok(done)
+    Ok(LabImported { folder: dir, boxes: done })
+}
+
+/// Names of providers as boxes have them, each once: vagrant-qemu takes libvirt's boxes, and asks for them by that name.
+fn wanted_providers<'a>(lab: &'a LabJson, asked: Option<&'a str>, all: bool) -> Vec<&'a str> {
+    let of_lab = lab.providers.iter().map(String::as_str).take(if all { usize::MAX } else { 1 });
+    let mut wanted: Vec<&str> = asked.map_or_else(|| of_lab.collect(), |one| vec![one]);
+    if wanted.is_empty() {
+        wanted.push("libvirt");
+    }
+    wanted.iter_mut().filter(|name| **name == "qemu").for_each(|name| *name = "libvirt");
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+impl Version {
+    fn provider(&self, name: &str, of: &str) -> Result<&Entry, OpsError> {
+        self.providers.iter().find(|p| p.name == name).ok_or_else(|| {
+            let has: Vec<&str> = self.providers.iter().map(|p| p.name.as_str()).collect();
+            OpsError::hinted(format!("{of} has no box for provider `{name}`"), format!("it has: {}", has.join(", ")))
+        })
+    }
+}
+
+/// A folder of a lab, and its bundle once it is needed.
+struct Place {
+    folder: Folder,
+    bundle: Option<Bundle>,
+}
+
+/// A file, and which part of it.
+type Part = (PathBuf, Option<(u64, u64)>);
+
+impl Place {
+    /// Where a box stands: in the bundle that was named, or as `file`, or, where that is not there, in the folder's bundle.
+    fn find(&mut self, file: &Path, digest: &Digest) -> Result<Part, OpsError> {
+        if self.bundle.is_none() && file.is_file() {
+            return Ok((file.to_owned(), None));
+        }
+        if self.bundle.is_none() && self.folder.bundle.is_file() {
+            self.bundle = Some(Bundle::open(&self.folder.bundle)?);
+        }
+        let found = self.bundle.as_ref().and_then(|b| Some((b.path().to_owned(), b.blob(digest)?)));
+        match found {
+            Some((path, member)) => Ok((path, Some((member.offset, member.size)))),
+            None => Err(OpsError::hinted(
+                format!("the box `{}` is neither there nor in a bundle beside its folder", file.display()),
+                "copy it again from where it came, or name the bundle: labimg box import BUNDLE",
+            )),
+        }
+    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, OpsError> {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use at::At;
-pub use boxes::box_import;
+pub use boxes::{ImportOptions, LabImported, box_import};
 
 use super::{Ctx, OpsError};
 use crate::lab::down::Down;

@@ -1,5 +1,6 @@
 //! A world of its own for each test, and the server it may talk to.
 
+pub mod machines;
 pub mod makings;
 pub mod upstream;
 pub mod world;

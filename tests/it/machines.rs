@@ -1,0 +1,220 @@
+//! Machines on the command line: boxes out of a bundle, two of them compared, checks over SSH on a machine that is not the one.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::server::{Server, keygen, user};
+use crate::support::World;
+use crate::support::machines::{a_box, bundle, can_make_disks, disk};
+
+/// A change of a tree, and how `diff` words it.
+type Change<'a> = (&'a str, &'a dyn Fn(&std::path::Path), &'a str);
+
+#[test]
+fn one_path_that_differs_in_a_disk_is_named_in_words_and_json() {
+    if !can_make_disks() {
+        return;
+    }
+    let world = World::new();
+    let scratch = world.path("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let first = a_box(&disk(&scratch, &|_| ()));
+    world.write("first.box", &first);
+    world.write("first.img", std::fs::read(scratch.join("box.img")).unwrap());
+    bundle(&world.path("first.labimg"), &first, b"no archive");
+    let mode = |tree: &std::path::Path| {
+        std::fs::set_permissions(tree.join("etc/motd"), PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let time = |tree: &std::path::Path| {
+        let file = std::fs::File::options().append(true).open(tree.join("etc/motd")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_009)).unwrap();
+    };
+    let content = |tree: &std::path::Path| {
+        let file = std::fs::File::options().write(true).open(tree.join("etc/motd")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"W", 0).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
+    };
+    let changes: [Change<'_>; 3] = [
+        ("mode", &mode, "/etc/motd: mode 0644 in the first, 0600 in the second"),
+        ("mtime", &time, "/etc/motd: mtime 1700000000 in the first, 1700000009 in the second"),
+        ("content", &content, "/etc/motd: content differs at byte 0 (8 bytes, 8 bytes)"),
+    ];
+    for (what, change, words) in changes {
+        let second = a_box(&disk(&scratch, change));
+        world.write("second.box", &second);
+        world.write("second.img", std::fs::read(scratch.join("box.img")).unwrap());
+        bundle(&world.path("second.labimg"), &second, b"no archive");
+        let disk_at = vec!["partition 1 (ext4)", "/etc/motd"];
+        let box_at = [&["box.img"], &disk_at[..]].concat();
+        let bundle_at = [&["box server/libvirt linux/amd64"], &box_at[..]].concat();
+        for (kind, at) in [("img", disk_at), ("box", box_at), ("labimg", bundle_at)] {
+            let files = [format!("first.{kind}"), format!("second.{kind}")];
+            let args = ["diff", &files[0], &files[1]];
+            let told = world.run(&args).ends(3);
+            assert!(told.out.contains(words), "{what}, {kind}: {}", told.out);
+            assert!(!told.out.contains("etc/hostname"), "{what}, {kind}: {}", told.out);
+            let told = world.run(&[&args[..], &["--json"]].concat()).ends(3);
+            let report: Value = serde_json::from_str(&told.out).unwrap();
+            assert_eq!(report["same"], json!(false));
+            let found = if kind == "labimg" { &report["inside"] } else { &report };
+            let places: Vec<&Value> = found["differences"].as_array().unwrap().iter().map(|d| &d["at"]).collect();
+            assert!(places.contains(&&json!(at)), "{what}, {kind}: {report:#}");
+            assert!(!told.out.contains("etc/hostname"), "{what}, {kind}: {}", told.out);
+        }
+    }
+    for kind in ["img", "box", "labimg"] {
+        let file = format!("first.{kind}");
+        world.run(&["diff", &file, &file]).ends(0);
+    }
+}
+
+/// A box of a few bytes.
+fn small(text: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, text).unwrap();
+    a_box(&disk)
+}
+
+#[test]
+fn boxes_come_out_of_a_bundle_alone() {
+    let world = World::new();
+    let boxes = [small("a disk for libvirt"), small("a disk for VirtualBox")];
+    bundle(&world.path("small.labimg"), &boxes[0], &boxes[1]);
+    let home = world.path("vagrant");
+    let import = |args: &[&str]| {
+        let mut command = world.command(&[&["box", "import"], args].concat());
+        world.seen(&command.env("VAGRANT_HOME", &home).output().unwrap())
+    };
+    import(&["small.labimg", "--provider", "vmware"]).ends(1).says(&["no box for provider `vmware`", "libvirt"]);
+    import(&["small.labimg"]).ends(0).says(&[
+        "small/server-amd64",
+        "libvirt",
+        "virtualbox",
+        "cd small && vagrant up",
+    ]);
+    let lab: Value = serde_json::from_str(&world.text("small/lab.json")).unwrap();
+    assert_eq!((&lab["name"], &lab["bundle"]), (&json!("small"), &json!("../small.labimg")));
+    assert!(world.text("small/Vagrantfile").contains("Labimg"));
+    let catalog: Value = serde_json::from_str(&world.text("small/boxes/server-amd64.json")).unwrap();
+    let version = lab["hosts"][0]["version"].as_str().unwrap();
+    assert_eq!(catalog["versions"][0]["version"], version);
+    for (provider, text) in [("libvirt", "a disk for libvirt"), ("virtualbox", "a disk for VirtualBox")] {
+        let image = home.join(format!("boxes/small-VAGRANTSLASH-server-amd64/{version}/{provider}/box.img"));
+        assert_eq!(std::fs::read_to_string(image).unwrap(), text);
+    }
+    // Nothing stands there twice: the boxes are in the bundle and in Vagrant's home.
+    let files = std::fs::read_dir(world.path("small/boxes")).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(files.collect::<Vec<_>>(), ["server-amd64.json"]);
+    import(&["small.labimg"]).ends(0).says(&["was there already"]);
+    // In the folder, the bundle beside it is found.
+    std::fs::remove_dir_all(&home).unwrap();
+    let run = import(&["small", "--json"]).ends(0);
+    let done: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!((&done["folder"], &done["boxes"][0]["provider"]), (&json!("small"), &json!("libvirt")));
+
+    import(&["small.labimg", "--out", "else/where"]).ends(0).says(&["cd else/where && vagrant up"]);
+    let lab: Value = serde_json::from_str(&world.text("else/where/lab.json")).unwrap();
+    assert_eq!(lab["bundle"].as_str().unwrap(), world.path("small.labimg").canonicalize().unwrap().to_str().unwrap());
+    world.write("mine/notes", "mine");
+    import(&["small.labimg", "--out", "mine"]).ends(1).says(&["is there already", "--out DIR"]);
+    assert_eq!(std::fs::read_dir(world.path("mine")).unwrap().count(), 1);
+    import(&["small", "--out", "x"]).ends(1).says(&["a folder already"]);
+}
+
+#[test]
+fn another_build_of_the_lab_replaces_the_folders_texts_and_boxes() {
+    let world = World::new();
+    let import = |lab: &str| {
+        let mut command = world.command(&["box", "import", lab, "--provider", "libvirt"]);
+        world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap())
+    };
+    bundle(&world.path("small.labimg"), &small("first"), &small("v"));
+    import("small.labimg").ends(0);
+    let before = world.text("small/lab.json");
+    let digest = labimg::base::digest::Digest::of(&small("first"));
+    world.write("small/boxes/server-amd64-libvirt.box", small("first"));
+    let mark = format!("{}  server-amd64-libvirt.box\n", digest.hex());
+    world.write("small/boxes/server-amd64-libvirt.box.sha256", mark);
+    bundle(&world.path("small.labimg"), &small("second"), &small("v"));
+    import("small.labimg").ends(0).says(&["is imported"]);
+    assert_ne!(world.text("small/lab.json"), before);
+    assert!(!world.path("small/boxes/server-amd64-libvirt.box").exists(), "it is of another build");
+    // A byte of a box in the bundle: nobody gets it.
+    bundle(&world.path("small.labimg"), &small("third"), &small("v"));
+    let mut bytes = world.read("small.labimg");
+    let at = memchr::memmem::find(&bytes, b"third").unwrap();
+    bytes[at] = b'T';
+    world.write("small.labimg", bytes);
+    import("small.labimg").ends(4).says(&["its catalog says"]);
+}
+
+/// The lab's folder with what `vagrant up` would have left about `cp`.
+fn up(world: &World, server: &Server, key: &str) {
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let mut command = world.command(&["box", "import", "small.labimg", "--quiet"]);
+    world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap()).ends(0);
+    let place = json!({"host": "127.0.0.1", "port": server.port, "user": user(), "host-key": key.trim()});
+    world.write("small/.vagrant/labimg/hosts/cp.json", place.to_string());
+    world.write("small/.vagrant/labimg/id_ed25519", std::fs::read(server.path("user")).unwrap());
+}
+
+#[test]
+fn a_machine_with_another_host_key_ends_verify_with_4() {
+    let Some(server) = Server::start() else { return };
+    let world = World::new();
+    up(&world, &server, &server.host_key);
+    let verify = ["verify", "--vagrant", "small", "--only", "it answers"];
+    let run = world.run(&verify).ends(0);
+    assert!(run.out.contains("cp: am up"), "{}", run.out);
+
+    keygen(&server.path("other"), "ed25519", "");
+    up(&world, &server, &std::fs::read_to_string(server.path("other.pub")).unwrap());
+    let run = world.run(&verify).ends(4);
+    for name in ["other.pub", "host.pub"] {
+        let mut command = std::process::Command::new("ssh-keygen");
+        let out = command.arg("-lf").arg(server.path(name)).output().unwrap().stdout;
+        let print = String::from_utf8(out).unwrap().split(' ').nth(1).unwrap().to_owned();
+        assert!(print.starts_with("SHA256:") && run.out.contains(&print), "{}", run.out);
+    }
+    assert!(run.out.contains("cd small && vagrant provision cp"), "{}", run.out);
+    let report: Value = serde_json::from_str(&world.run(&[&verify[..], &["--json"]].concat()).ends(4).out).unwrap();
+    let check = &report["checks"][0];
+    assert_eq!((&check["mismatch"], &check["attempts"]), (&json!(true), &json!(1)), "{check}");
+}
+
+#[test]
+fn a_machine_that_refuses_the_login_says_what_was_offered() {
+    let Some(server) = Server::start() else { return };
+    let world = World::new();
+    up(&world, &server, &server.host_key);
+    keygen(&server.path("stranger"), "ed25519", "");
+    let stranger = std::fs::read(server.path("stranger")).unwrap();
+    world.write("small/.vagrant/labimg/id_ed25519", stranger);
+    let run = world.run(&["verify", "--vagrant", "small", "--only", "it answers"]).ends(3);
+    for words in ["refused the login of", "ssh-ed25519 SHA256:", ".vagrant/labimg/id_ed25519", "takes: publickey"] {
+        assert!(run.out.contains(words), "`{words}` is not in {}", run.out);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_check_over_ssh_at_once() {
+    let Some(server) = Server::start() else { return };
+    let world = World::new();
+    up(&world, &server, &server.host_key);
+    let mut command = world.command(&["verify", "--vagrant", "small", "--only", "it takes long"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mark = world.path("mark");
+    for _ in 0..1200 {
+        if mark.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(mark.exists(), "the check did not start");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    world.seen(&child.wait_with_output().unwrap()).ends(130);
+}
