@@ -14,6 +14,9 @@ use crate::model::lock::FileKind;
 use crate::store::Store;
 use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
+/// How the names of boxes start that are still being copied.
+const PART: &str = ".box-";
+
 /// Writes Vagrantfile, `lab.json`, catalogs and boxes into a folder named like the bundle, without its ending; nothing where the
 /// lab has no boxes. What is there already and the same stays as it is; boxes of an earlier build go.
 ///
@@ -144,7 +147,7 @@ fn place(store: &Store, made: &MadeBox, to: &Path) -> Result<(), OpsError> {
     if there && fs_err::read_to_string(&at).ok().as_deref() == Some(line.as_str()) {
         return Ok(());
     }
-    let temp = tempfile::Builder::new().prefix(".box-").tempfile_in(atomic::parent(to))?;
+    let temp = tempfile::Builder::new().prefix(PART).tempfile_in(atomic::parent(to))?;
     fs_err::copy(from, temp.path())?;
     fs_err::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     temp.as_file().sync_all()?;
@@ -152,7 +155,7 @@ fn place(store: &Store, made: &MadeBox, to: &Path) -> Result<(), OpsError> {
     Ok(atomic::write_file(&at, line.as_bytes())?)
 }
 
-/// Takes boxes and catalogs away that this build did not write.
+/// Takes boxes and catalogs away that this build did not write, and what one that was interrupted left.
 fn remove_others(dir: &Path, boxes: &[MadeBox], texts: &[&str]) -> Result<(), OpsError> {
     let mut wanted: Vec<String> =
         boxes.iter().flat_map(|b| [b.file_name(), format!("{}.sha256", b.file_name())]).collect();
@@ -160,7 +163,7 @@ fn remove_others(dir: &Path, boxes: &[MadeBox], texts: &[&str]) -> Result<(), Op
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let ours = [".box", ".box.sha256", ".json"].iter().any(|end| name.ends_with(end));
+        let ours = name.starts_with(PART) || [".box", ".box.sha256", ".json"].iter().any(|end| name.ends_with(end));
         if ours && !wanted.contains(&name) {
             fs_err::remove_file(entry.path())?;
         }

@@ -89,12 +89,7 @@ fn boxes_come_out_of_a_bundle_alone() {
         world.seen(&command.env("VAGRANT_HOME", &home).output().unwrap())
     };
     import(&["small.labimg", "--provider", "vmware"]).ends(1).says(&["no box for provider `vmware`", "libvirt"]);
-    import(&["small.labimg"]).ends(0).says(&[
-        "small/server-amd64",
-        "libvirt",
-        "virtualbox",
-        "cd small && vagrant up",
-    ]);
+    import(&["small.labimg"]).ends(0).says(&["small/server-amd64", "libvirt", "virtualbox", "cd small && vagrant up"]);
     let lab: Value = serde_json::from_str(&world.text("small/lab.json")).unwrap();
     assert_eq!((&lab["name"], &lab["bundle"]), (&json!("small"), &json!("../small.labimg")));
     assert!(world.text("small/Vagrantfile").contains("Labimg"));

@@ -100,7 +100,7 @@ impl DiskSpec {
 }
 
 #[cfg(test)]
-pub(super) fn example(boot: Boot, table: Table) -> DiskSpec {
+pub(crate) fn example(boot: Boot, table: Table) -> DiskSpec {
     let compression = Compression::Zstd;
     DiskSpec { size: 2, boot, table, compression, platform: Platform::LinuxAmd64, seed: "lab/box".to_owned() }
 }

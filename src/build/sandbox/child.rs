@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -33,6 +34,8 @@ pub(super) fn run(helper: &Path, spec: &Path, scratch: &Path, stop: Stop<'_>) ->
     // An earlier run's end is not this one's.
     fs_err::write(&status, "").map_err(|e| BuildError::io(&status, "write", e))?;
     let mut command = command(helper, spec);
+    // Ctrl-C is for labimg alone, which takes the sandbox with it; a program that died of it would look like one that failed.
+    command.process_group(0);
     command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(pipe)?).stderr(writer);
     let mut child = command.spawn().map_err(|e| BuildError::io(helper, "run", e))?;
     // Our ends of the pipe: while one is open the reader would wait.

@@ -97,7 +97,7 @@ impl Action for BoxAction {
         };
         let task = Task::begin(run.reporter, &self.name, None);
         let tree = RootTree::open(&run.store.blob_path(&tree.digest), &self.disk)?;
-        self.check_drivers(&tree)?;
+        need_drivers(&self.boxes(), &tree)?;
         let disk = raw(&programs, &self.disk, &tree, &task)?;
         let mut outputs = Outputs::new();
         for provider in self.boxes() {
@@ -128,22 +128,6 @@ impl BoxAction {
         if self.disk.platform.arch() == "arm64" && self.boxes().contains(&Provider::Virtualbox) {
             let message = format!("{}: there are no VirtualBox boxes for {}", self.name, self.disk.platform);
             return Err(BuildError::user(message, "write providers = [\"libvirt\", \"qemu\"]"));
-        }
-        Ok(())
-    }
-
-    fn check_drivers(&self, tree: &RootTree) -> Result<(), BuildError> {
-        if self.boxes().contains(&Provider::Libvirt) {
-            tree.need(&VIRTIO)?;
-        }
-        if self.boxes().contains(&Provider::Virtualbox) {
-            let controller = match Controller::of(&tree.drivers) {
-                Controller::Sata => AHCI,
-                Controller::Ide => PIIX,
-            };
-            // Its network card is a virtio one, which every kernel for virtual machines drives.
-            let [pci, _, network] = VIRTIO;
-            tree.need(&[controller, SCSI_DISK, pci, network])?;
         }
         Ok(())
     }
@@ -198,5 +182,72 @@ impl BoxAction {
         let made = archive::pack(run.store, &texts, (name, path), run.epoch, &|n| task.advance(n))?;
         fs_err::remove_file(path).map_err(|e| BuildError::io(path, "remove", e))?;
         Ok(made)
+    }
+}
+
+/// Whether the tree's kernel can start in the machines of these providers.
+fn need_drivers(boxes: &BTreeSet<Provider>, tree: &RootTree) -> Result<(), BuildError> {
+    if boxes.contains(&Provider::Libvirt) {
+        tree.need(&VIRTIO)?;
+    }
+    if boxes.contains(&Provider::Virtualbox) {
+        let controller = match Controller::of(&tree.drivers) {
+            Controller::Sata => AHCI,
+            Controller::Ide => PIIX,
+        };
+        // Its network card is a virtio one, which every kernel for virtual machines drives.
+        let [pci, _, network] = VIRTIO;
+        tree.need(&[controller, SCSI_DISK, pci, network])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::tarball::{Kind, Member, TarWriter};
+    use crate::build::disk::spec::example;
+    use crate::model::profile::{Boot, Table};
+
+    /// The verdict on a tree whose kernel has `builtin` built in and `module` among its modules.
+    fn verdict(builtin: &[&str], module: &str, provider: Provider) -> Result<(), BuildError> {
+        let list: String = builtin.iter().map(|name| format!("kernel/x/{name}.ko\n")).collect();
+        let module = format!("usr/lib/modules/6.1/kernel/{module}.ko.xz");
+        let mut tar = TarWriter::new(Vec::new());
+        for (path, text) in
+            [("boot/vmlinuz-6.1", "kernel"), (&module, "x"), ("usr/lib/modules/6.1/modules.builtin", list.as_str())]
+        {
+            let kind = Kind::File(text.len() as u64);
+            tar.put(&Member { path, kind, mode: 0o644, uid: 0, gid: 0, mtime: 7 }, &mut text.as_bytes()).unwrap();
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), tar.finish().unwrap()).unwrap();
+        let tree = RootTree::open(file.path(), &example(Boot::Bios, Table::Mbr))?;
+        need_drivers(&BTreeSet::from([provider]), &tree)
+    }
+
+    #[test]
+    fn the_driver_that_a_providers_machines_lack_is_named() {
+        let virtio = ["ext4", "virtio_pci", "virtio_blk", "virtio_net"];
+        let with = |more: &[&'static str]| [&virtio[..], more].concat();
+        let said = |builtin: &[&str], module, provider| {
+            let error = verdict(builtin, module, provider).unwrap_err();
+            (error.to_string(), error.hint().unwrap())
+        };
+        let (message, _) = said(&["ext4x"], "loop", Provider::Libvirt);
+        assert_eq!(
+            message,
+            "box lab/box: kernel 6.1 has no driver `ext4` (the root file system) built in or in its initial ramdisk"
+        );
+        let (message, hint) = said(&["ext4", "virtio_pci"], "virtio_blk", Provider::Libvirt);
+        assert!(message.contains("no driver `virtio_blk` (virtio disks)"), "{message}");
+        assert_eq!(hint, "it is among its modules: add `virtio_blk` to `modules` of the box");
+        verdict(&virtio, "loop", Provider::Libvirt).unwrap();
+        let (message, hint) = said(&virtio, "loop", Provider::Virtualbox);
+        assert!(message.contains("no driver `ahci` (SATA controllers)"), "{message}");
+        assert_eq!(hint, "choose another `kernel` package");
+        let (message, _) = said(&with(&["ata_piix"]), "loop", Provider::Virtualbox);
+        assert!(message.contains("no driver `sd_mod` (SATA and IDE disks)"), "{message}");
+        verdict(&with(&["ata_piix", "sd_mod"]), "loop", Provider::Virtualbox).unwrap();
     }
 }

@@ -7,16 +7,24 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use tar::EntryType;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::report::{Reporter, Task};
+use crate::base::{dirs, flock};
 use crate::lab::error::LabError;
 
 /// Members a box may have.
 const MEMBERS: usize = 64;
+/// Held while a box is unpacked, in Vagrant's own folder for such things.
+const LOCK: &str = "labimg-box.lock";
+/// What is being unpacked, there.
+const UNPACKED: &str = "labimg-box";
+/// How long another import is waited for.
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// What the kernel is asked to copy at once.
 const STEP: usize = 8 << 20;
 
@@ -74,30 +82,51 @@ pub fn import(
         unchanged,
     };
     // A version says the content: what stands there under it is the same.
-    if directory.join("metadata.json").is_file() {
+    let there = || directory.join("metadata.json").is_file();
+    if there() {
         return Ok(done(true));
     }
+    // Vagrant takes every folder below a version for a provider's: what is not whole yet stands elsewhere, under a name that
+    // the next import knows.
+    let temporary = home.join("tmp");
+    fs_err::create_dir_all(&temporary).map_err(|e| LabError::io(&temporary, "make", e))?;
+    let lock = flock::lock(&temporary.join(LOCK), flock::Mode::Exclusive, PATIENCE);
+    let _lock = lock.map_err(|e| LabError::failed("Vagrant's home can not be written to", e))?;
+    if there() {
+        return Ok(done(true));
+    }
+    let made = temporary.join(UNPACKED);
+    remove(&made)?;
+    let placed = unpacked(wanted, &made, reporter).and_then(|()| {
+        if let Some(url) = catalog {
+            fs_err::create_dir_all(&of_name)?;
+            crate::base::atomic::write_file(&of_name.join("metadata_url"), url.as_bytes())?;
+        }
+        fs_err::create_dir_all(of_name.join(&wanted.version))?;
+        Ok(fs_err::rename(&made, &directory)?)
+    });
+    if placed.is_err() {
+        // That it can not be taken away is the next import's business.
+        let _ = remove(&made);
+    }
+    placed.map(|()| done(false))
+}
+
+fn remove(dir: &Path) -> Result<(), LabError> {
+    dirs::remove(dir).map_err(|e| LabError::io(dir, "remove", e))
+}
+
+/// Takes a box apart into the new folder `dir`, once its bytes are known to be right.
+fn unpacked(wanted: &Wanted, dir: &Path, reporter: &dyn Reporter) -> Result<(), LabError> {
     let part = match wanted.part {
         Some(part) => part,
         None => (0, fs_err::metadata(&wanted.file)?.len()),
     };
-    let size = part.1;
-    let task = Task::begin(reporter, &format!("import {} ({})", wanted.name, wanted.provider), Some(size));
+    let task = Task::begin(reporter, &format!("import {} ({})", wanted.name, wanted.provider), Some(part.1));
     proven(wanted, part, &task)?;
-    let parent = of_name.join(&wanted.version);
-    fs_err::create_dir_all(&parent).map_err(|e| LabError::io(&parent, "make", e))?;
-    let made = tempfile::Builder::new().prefix(".labimg-").tempdir_in(&parent)?;
-    unpack(&wanted.file, part, made.path())?;
-    if let Some(url) = catalog {
-        fs_err::write(of_name.join("metadata_url"), url)?;
-    }
-    let from = made.keep();
-    fs_err::set_permissions(&from, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    fs_err::rename(&from, &directory).inspect_err(|_| {
-        // Another import was faster, or the disk is full: what is left of ours goes.
-        let _ = crate::base::dirs::remove(&from);
-    })?;
-    Ok(done(false))
+    fs_err::create_dir(dir)?;
+    unpack(&wanted.file, part, dir)?;
+    Ok(fs_err::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
 }
 
 /// Hashes the box.
@@ -269,7 +298,14 @@ mod tests {
         let other = Wanted { digest: Digest::of(b"other"), ..a_box(dir.path(), "box.img") };
         let error = import(&other, &home, None, &Silent).unwrap_err();
         assert!(error.to_string().contains("its catalog says"), "{error}");
-        let version = home.join("boxes/lab-VAGRANTSLASH-x/1.2.3");
-        assert_eq!(fs_err::read_dir(version).map_or(0, |d| d.count()), 0);
+        let left = |dir: &str| fs_err::read_dir(home.join(dir)).map_or(0, |d| d.count());
+        assert_eq!((left("boxes"), left("tmp")), (0, 1), "the lock alone");
+        // What an import that was killed left is in nobody's way.
+        let half = home.join("tmp").join(UNPACKED);
+        fs_err::create_dir_all(&half).unwrap();
+        fs_err::write(half.join("box.img"), "half").unwrap();
+        let done = import(&a_box(dir.path(), "box.img"), &home, None, &Silent).unwrap();
+        assert_eq!(fs_err::read(done.directory.join("box.img")).unwrap(), b"disk");
+        assert_eq!(left("tmp"), 1);
     }
 }
