@@ -195,6 +195,16 @@ fn a_machine_that_refuses_the_login_says_what_was_offered() {
 }
 
 #[test]
+fn a_command_that_is_killed_and_speaks_no_utf_8_is_told_in_plain_text() {
+    let Some(server) = Server::start() else { return };
+    let world = World::new();
+    up(&world, &server, &server.host_key);
+    let run = world.run(&["verify", "--vagrant", "small", "--only", "it is killed"]).ends(3);
+    assert!(run.out.contains("on cp ended with signal KILL"), "{}", run.out);
+    assert!(run.out.contains("\u{FFFD}[31mred") && !run.out.contains('\u{1b}'), "{:?}", run.out);
+}
+
+#[test]
 fn ctrl_c_ends_a_check_over_ssh_at_once() {
     let Some(server) = Server::start() else { return };
     let world = World::new();

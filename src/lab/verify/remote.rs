@@ -60,7 +60,7 @@ fn target(check: &SshCheck, session: &Session) -> Result<Target, String> {
 }
 
 fn judge(check: &SshCheck, output: &Output) -> Look {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (plain(&output.stdout), plain(&output.stderr));
     let mut against = Vec::new();
     if !output.exit.success() {
         against.push(format!("`{}` on {} ended with {}", check.run, *check.host, output.exit));
@@ -77,6 +77,11 @@ fn judge(check: &SshCheck, output: &Output) -> Look {
             seen => format!("{}: {seen}", *check.host),
         }
     })
+}
+
+/// What a command wrote, as text that steers no terminal.
+fn plain(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 /// The last lines of a text.

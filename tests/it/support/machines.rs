@@ -39,6 +39,10 @@ timeout = "2s"
 name = "it takes long"
 ssh = { host = "cp", run = "touch MARK; sleep 1000" }
 timeout = "100s"
+[[check]]
+name = "it is killed"
+ssh = { host = "cp", run = '''printf "\377\033[31mred\n" >&2; kill -9 $$''' }
+timeout = "1s"
 "#;
 const PARTITIONS: &str = "label: dos\nlabel-id: 0x11223344\n2048,,83,*\n";
 const UUID: &str = "6a3b1c7e-0000-4000-8000-000000000001";
