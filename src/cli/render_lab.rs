@@ -129,5 +129,7 @@ pub(super) fn imported(done: &LabImported) -> String {
         format!("{} {} ({}) {what}: {}\n", b.name, b.version, b.provider, b.directory.display())
     };
     let lines: String = done.boxes.iter().map(line).collect();
-    format!("{lines}now: cd {} && vagrant up", word(&done.folder))
+    let next =
+        if done.machines.is_empty() { String::new() } else { format!("now: cd {} && vagrant up", word(&done.folder)) };
+    lines + &next
 }

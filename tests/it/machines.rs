@@ -109,6 +109,7 @@ fn boxes_come_out_of_a_bundle_alone() {
     let run = import(&["small", "--json"]).ends(0);
     let done: Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!((&done["folder"], &done["boxes"][0]["provider"]), (&json!("small"), &json!("libvirt")));
+    assert_eq!(done["machines"], json!(["cp"]));
 
     import(&["small.labimg", "--out", "else/where"]).ends(0).says(&["cd else/where && vagrant up"]);
     let lab: Value = serde_json::from_str(&world.text("else/where/lab.json")).unwrap();

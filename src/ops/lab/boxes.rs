@@ -1,10 +1,13 @@
 //! A lab's boxes into Vagrant's home, out of its folder for Vagrant or out of its bundle.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::build::vagrant_lab::BOXES;
 use crate::lab::vagrant::import::{Imported, Wanted, import};
 use crate::lab::vagrant::{Folder, LAB_FILE};
 use crate::ops::{Ctx, OpsError, boxes};
@@ -27,6 +30,8 @@ pub struct ImportOptions {
 pub struct LabImported {
     /// Where `vagrant up` is typed.
     pub folder: PathBuf,
+    /// Names of the machines that come up.
+    pub machines: Vec<String>,
     /// The boxes.
     pub boxes: Vec<Imported>,
 }
@@ -40,6 +45,7 @@ struct LabJson {
 
 #[derive(Deserialize)]
 struct HostJson {
+    name: String,
     catalog: String,
 }
 
@@ -96,43 +102,60 @@ pub fn box_import(ctx: &Ctx, options: &ImportOptions, home: &Path) -> Result<Lab
     let lab: LabJson = read(&dir.join(LAB_FILE))?;
     let wanted = wanted_providers(&lab, options.provider.as_deref(), named.is_some());
     let mut place = Place { folder, bundle: named };
-    let mut catalogs: Vec<&str> = lab.hosts.iter().map(|h| h.catalog.as_str()).collect();
-    catalogs.sort_unstable();
-    catalogs.dedup();
+    let mut boxes = Vec::new();
+    for path in catalogs(&dir, &lab)? {
+        boxes.extend(of_catalog(ctx, &path, &wanted, &mut place, home)?);
+    }
+    let machines = lab.hosts.into_iter().map(|h| h.name).collect();
+    Ok(LabImported { folder: dir, machines, boxes })
+}
+
+/// Imports the boxes that a catalog names for these providers.
+fn of_catalog(
+    ctx: &Ctx,
+    path: &Path,
+    providers: &[String],
+    place: &mut Place,
+    home: &Path,
+) -> Result<Vec<Imported>, OpsError> {
+    let catalog: Catalog = read(path)?;
+    let url = fs_err::canonicalize(path).ok().map(|p| format!("file://{}", p.display()));
     let mut done = Vec::new();
-    for file in catalogs {
-        let path = dir.join(file);
-        let catalog: Catalog = read(&path)?;
-        let url = fs_err::canonicalize(&path).ok().map(|p| format!("file://{}", p.display()));
-        for version in &catalog.versions {
-            for provider in &wanted {
-                let entry = version.provider(provider, &catalog.name)?;
-                let digest = Digest::from_hex(&entry.checksum)
-                    .map_err(|e| OpsError::user(format!("`{}`: checksum: {e}", path.display())))?;
-                let (file, part) = place.find(&path.parent().unwrap_or(&dir).join(&entry.url), &digest)?;
-                let wanted = Wanted {
-                    name: catalog.name.clone(),
-                    version: version.version.clone(),
-                    provider: entry.name.clone(),
-                    file,
-                    part,
-                    digest,
-                };
-                done.push(import(&wanted, home, url.as_deref(), ctx.reporter.as_ref())?);
-            }
+    for version in &catalog.versions {
+        for provider in providers {
+            let entry = version.provider(provider, &catalog.name)?;
+            let digest = Digest::from_hex(&entry.checksum)
+                .map_err(|e| OpsError::user(format!("`{}`: checksum: {e}", path.display())))?;
+            let (file, part) = place.find(&atomic::parent(path).join(&entry.url), &digest)?;
+            let (name, version, provider) = (catalog.name.clone(), version.version.clone(), entry.name.clone());
+            let wanted = Wanted { name, version, provider, file, part, digest };
+            done.push(import(&wanted, home, url.as_deref(), ctx.reporter.as_ref())?);
         }
     }
-    Ok(LabImported { folder: dir, boxes: done })
+    Ok(done)
+}
+
+/// The catalogs of the lab's machines; of a lab that has boxes alone, all of them.
+fn catalogs(dir: &Path, lab: &LabJson) -> Result<BTreeSet<PathBuf>, OpsError> {
+    if !lab.hosts.is_empty() {
+        return Ok(lab.hosts.iter().map(|h| dir.join(&h.catalog)).collect());
+    }
+    let mut found = BTreeSet::new();
+    for entry in fs_err::read_dir(dir.join(BOXES))? {
+        let path = entry?.path();
+        found.extend(path.extension().is_some_and(|end| end == "json").then_some(path));
+    }
+    Ok(found)
 }
 
 /// Names of providers as boxes have them, each once: vagrant-qemu takes libvirt's boxes, and asks for them by that name.
-fn wanted_providers<'a>(lab: &'a LabJson, asked: Option<&'a str>, all: bool) -> Vec<&'a str> {
-    let of_lab = lab.providers.iter().map(String::as_str).take(if all { usize::MAX } else { 1 });
-    let mut wanted: Vec<&str> = asked.map_or_else(|| of_lab.collect(), |one| vec![one]);
+fn wanted_providers(lab: &LabJson, asked: Option<&str>, all: bool) -> Vec<String> {
+    let of_lab = lab.providers.iter().take(if all { usize::MAX } else { 1 });
+    let mut wanted: Vec<String> = asked.map_or_else(|| of_lab.cloned().collect(), |one| vec![one.to_owned()]);
     if wanted.is_empty() {
-        wanted.push("libvirt");
+        wanted.push("libvirt".to_owned());
     }
-    wanted.iter_mut().filter(|name| **name == "qemu").for_each(|name| *name = "libvirt");
+    wanted.iter_mut().filter(|name| *name == "qemu").for_each(|name| "libvirt".clone_into(name));
     wanted.sort_unstable();
     wanted.dedup();
     wanted
