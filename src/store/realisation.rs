@@ -106,6 +106,9 @@ impl Store {
     /// # Errors
     /// An output that is not in the store, I/O errors.
     pub fn write_realisation(&self, realisation: &Realisation) -> Result<(), StoreError> {
+        // Who takes all of them away takes the directory, too.
+        let dir = self.realisations_dir();
+        fs_err::create_dir_all(&dir).map_err(|e| StoreError::io(&dir, "create", e))?;
         if let Some(output) = realisation.outputs.values().find(|o| !self.has(&o.digest, o.size)) {
             return Err(StoreError::Missing { digest: output.digest, store: self.root.clone() });
         }
@@ -284,6 +287,16 @@ mod tests {
         store.remove_realisation(&key).unwrap();
         store.remove_realisation(&key).unwrap();
         assert_eq!(store.realisation(&key).unwrap(), None);
+    }
+
+    #[test]
+    fn a_store_whose_realisations_were_taken_away_gets_new_ones() {
+        let (_dir, store) = store();
+        fs_err::remove_dir_all(store.realisations_dir()).unwrap();
+        let key = Digest::of(b"key");
+        assert_eq!(store.realisation(&key).unwrap(), None);
+        store.write_realisation(&Realisation::new(key, "step", outputs(&store, "x"))).unwrap();
+        assert!(store.realisation(&key).unwrap().is_some());
     }
 
     #[test]
