@@ -148,11 +148,22 @@ fn place(store: &Store, made: &MadeBox, to: &Path) -> Result<(), OpsError> {
         return Ok(());
     }
     let temp = tempfile::Builder::new().prefix(PART).tempfile_in(atomic::parent(to))?;
-    fs_err::copy(from, temp.path())?;
+    fs_err::copy(from, temp.path()).map_err(|e| no_room(e, made, to))?;
     fs_err::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     temp.as_file().sync_all()?;
     temp.persist(to).map_err(|e| e.error)?;
     Ok(atomic::write_file(&at, line.as_bytes())?)
+}
+
+/// A disk that is full is told with what the box needs.
+fn no_room(error: std::io::Error, made: &MadeBox, to: &Path) -> OpsError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => OpsError::hinted(
+            format!("there is no room for `{}`: it needs {} MiB", to.display(), made.size.div_ceil(1 << 20)),
+            "make room, or write elsewhere: --out DIR",
+        ),
+        _ => error.into(),
+    }
 }
 
 /// Takes boxes and catalogs away that this build did not write, and what one that was interrupted left.

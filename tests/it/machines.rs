@@ -147,6 +147,24 @@ fn another_build_of_the_lab_replaces_the_folders_texts_and_boxes() {
     import("small.labimg").ends(4).says(&["its catalog says"]);
 }
 
+#[test]
+fn a_home_without_room_says_how_much_a_box_needs() {
+    if user() != "root" {
+        eprintln!("NOT RUN: a home of Vagrant's that is full (needs root for a small tmpfs)");
+        return;
+    }
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small(&"x".repeat(3_000_000)), &small("v"));
+    std::fs::create_dir(world.path("home")).unwrap();
+    let script = "mount -t tmpfs -o size=1m tmpfs home && export VAGRANT_HOME=$PWD/home && \
+                  { \"$1\" box import small.labimg; code=$?; find home -name 'box.img' -o -name metadata.json >&2; exit $code; }";
+    let mut command = std::process::Command::new("unshare");
+    world.hermetic(&mut command).args(["-m", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_labimg")]);
+    let run = world.seen(&command.output().unwrap()).ends(1);
+    let run = run.says(&["there is no room", "it needs 3 MiB", "VAGRANT_HOME"]);
+    assert!(!run.err.contains("box.img") && !run.err.contains("metadata.json"), "{}", run.err);
+}
+
 /// The lab's folder with what `vagrant up` would have left about `cp`.
 fn up(world: &World, server: &Server, key: &str) {
     bundle(&world.path("small.labimg"), &small("l"), &small("v"));

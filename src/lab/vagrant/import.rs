@@ -125,7 +125,18 @@ fn unpacked(wanted: &Wanted, dir: &Path, reporter: &dyn Reporter) -> Result<(), 
     let task = Task::begin(reporter, &format!("import {} ({})", wanted.name, wanted.provider), Some(part.1));
     proven(wanted, part, &task)?;
     fs_err::create_dir(dir)?;
-    unpack(&wanted.file, part, dir)?;
+    unpack(&wanted.file, part, dir).map_err(|e| match e {
+        LabError::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            let (what, at) =
+                (format!("box {} ({})", wanted.name, wanted.provider), dir.parent().unwrap_or(dir).display());
+            LabError::failed(
+                what,
+                format!("there is no room for it at `{at}`: it needs {} MiB", part.1.div_ceil(1 << 20)),
+            )
+            .hint("make room, or name another home of Vagrant's: VAGRANT_HOME=DIR")
+        }
+        other => other,
+    })?;
     Ok(fs_err::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
 }
 
