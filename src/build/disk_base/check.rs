@@ -12,7 +12,7 @@ use crate::model::platform::Platform;
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
 /// Programs a box can not do without, the packages people know them by, what for.
 const NEEDED: [(&str, &str); 2] =
-    [("usr/sbin/sshd", "an SSH server (OpenSSH)"), ("usr/bin/ssh-keygen", "ssh-keygen (OpenSSH)")];
+    [("usr/sbin/sshd", "SSH server (OpenSSH)"), ("usr/bin/ssh-keygen", "ssh-keygen (OpenSSH)")];
 /// Boot loaders' own files: the box has another one. `lost+found` is made with each file system.
 const GONE: [&str; 5] = ["boot/efi", "boot/grub", "boot/grub2", "boot/loader", "efi"];
 /// apt's sources, which a base keeps: nothing of it came from a lock of packages.
@@ -68,7 +68,10 @@ pub(super) fn kernel(tree: &Tree, what: &str) -> Result<(), BuildError> {
         None => format!("{what}: no kernel stands in its /boot (no file `vmlinuz-VERSION`)"),
         Some(link) => format!("{what}: `/boot/{link}` is a link, and the kernel must be a file"),
     };
-    Err(BuildError::user(message, "take an image that boots by GRUB from a kernel in /boot, not by a unified kernel image"))
+    Err(BuildError::user(
+        message,
+        "take an image that boots by GRUB from a kernel in /boot, not by a unified kernel image",
+    ))
 }
 
 /// Takes out what is not for a box: the boot loader, identities, logs, caches. Labels of SELinux do not come along, so it only

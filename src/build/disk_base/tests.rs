@@ -1,1 +1,304 @@
-//! tests
+//! Disks that this machine's mke2fs, debugfs, sfdisk and qemu-img make of small trees.
+
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use fs_err as fs;
+
+use super::*;
+use crate::base::report::Silent;
+use crate::build::debian::inside;
+use crate::build::tree::Kind;
+use crate::model::guest_path::GuestPath;
+use crate::store::{Access, Store};
+
+const MIB: u64 = 1 << 20;
+/// The size of every partition here.
+const PART: u64 = 16 * MIB;
+/// A 64-bit ELF for amd64, as far as its header.
+const ELF: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0";
+const LINUX: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+
+/// A folder for disks and what they are made of.
+struct Bench(tempfile::TempDir);
+
+fn run(program: &str, args: &[&str], input: &str) {
+    let mut child = Command::new(program);
+    let mut child = child.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{program} {args:?}");
+}
+
+impl Bench {
+    /// Nothing where a program lacks, which is said.
+    fn new() -> Option<Self> {
+        for program in ["mke2fs", "debugfs", "sfdisk", "qemu-img"] {
+            if !["/usr/bin", "/usr/sbin"].iter().any(|d| Path::new(d).join(program).exists()) {
+                eprintln!("NOT TESTED: {program} is not installed");
+                return None;
+            }
+        }
+        let bench = Self(tempfile::tempdir().unwrap());
+        bench.file("root/usr/lib/systemd/systemd", ELF);
+        for (path, text) in [
+            ("root/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+            (
+                "root/etc/fstab",
+                "LABEL=ROOT / ext4 defaults 0 1\nLABEL=BOOT /boot ext4 defaults 0 2\nLABEL=UEFI /boot/efi vfat umask=0077 0 1\nUUID=gone none swap sw 0 0\n",
+            ),
+            ("root/etc/selinux/config", "# x\nSELINUX=enforcing\n"),
+            ("root/etc/apt/sources.list", "deb x y z\n"),
+            ("root/etc/ssh/ssh_host_rsa_key", "secret"),
+            ("root/usr/sbin/sshd", "x"),
+            ("root/usr/bin/ssh-keygen", "x"),
+            ("root/usr/bin/ping", "ping"),
+            ("root/var/log/syslog", "old"),
+            ("root/dev/x", "x"),
+            ("root/boot/hidden", "a mounted file system hides it"),
+            ("boot/vmlinuz-6.8.0", "kernel"),
+            ("boot/initrd.img-6.8.0", "ramdisk"),
+            ("boot/grub/grub.cfg", "menu"),
+            ("other/data", "no root"),
+        ] {
+            bench.file(path, text.as_bytes());
+        }
+        symlink("usr/bin", bench.path("root/bin")).unwrap();
+        fs::hard_link(bench.path("root/usr/bin/ping"), bench.path("root/usr/bin/pong")).unwrap();
+        let sparse = fs::File::create(bench.path("root/sparse")).unwrap();
+        sparse.set_len(5 * MIB).unwrap();
+        sparse.file().write_all_at(b"end", 5 * MIB - 3).unwrap();
+        Some(bench)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// A file system of the folder `name`; debugfs changes it.
+    fn ext4(&self, name: &str, label: &str, commands: &str) -> Vec<u8> {
+        let image = self.path(&format!("{name}.ext4"));
+        let _ = fs::remove_file(&image);
+        let (tree, to) = (self.path(name), image.to_str().unwrap().to_owned());
+        run("mke2fs", &["-q", "-F", "-t", "ext4", "-L", label, "-d", tree.to_str().unwrap(), &to, "16M"], "");
+        run("debugfs", &["-w", "-f", "-", &to], commands);
+        fs::read(image).unwrap()
+    }
+
+    fn root(&self) -> Vec<u8> {
+        fs::write(self.path("cap"), [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let cap = self.path("cap");
+        let commands = format!(
+            "sif /etc/passwd uid 70000\nsif /usr/bin/ping mode 0104755\nea_set -f {} /usr/bin/ping security.capability\ncd /run\nmknod p p\n",
+            cap.display()
+        );
+        self.ext4("root", "ROOT", &commands)
+    }
+
+    /// A disk of these partitions, by type and content; a GUID partition table or a master boot record.
+    fn disk(&self, label: &str, parts: &[(&str, &[u8])]) -> PathBuf {
+        let path = self.path("disk.raw");
+        let disk = fs::File::create(&path).unwrap();
+        disk.set_len(2 * MIB + PART * parts.len() as u64).unwrap();
+        let mut table = format!("label: {label}\n");
+        for (n, (kind, bytes)) in (0u64..).zip(parts) {
+            let start = MIB + n * PART;
+            table += &format!("start={}, size={}, type={kind}\n", start / 512, PART / 512);
+            disk.file().write_all_at(bytes, start).unwrap();
+        }
+        run("sfdisk", &["-q", "--no-reread", path.to_str().unwrap()], &table);
+        path
+    }
+
+    fn usual(&self) -> PathBuf {
+        let (boot, root) = (self.ext4("boot", "BOOT", ""), self.root());
+        self.disk("gpt", &[(ESP, b"x"), (LINUX, &boot), (LINUX, &root)])
+    }
+
+    fn qcow2(&self, from: &Path, options: &[&str]) -> PathBuf {
+        let to = self.path("disk.qcow2");
+        let args = [&["convert", "-O", "qcow2"], options, &[from.to_str().unwrap(), to.to_str().unwrap()]].concat();
+        run("qemu-img", &args, "");
+        to
+    }
+
+    fn tree(&self, disk: &Path) -> Result<Tree, BuildError> {
+        let base = DiskBase {
+            name: "box x amd64 base".to_owned(),
+            what: "base `file:x`".to_owned(),
+            disk: Input::Step { step: String::new(), output: String::new() },
+            platform: Platform::LinuxAmd64,
+            limit: 64 * MIB,
+        };
+        let file: Shared = Rc::new(FileBytes::new(fs::File::open(disk).unwrap().into_parts().0).unwrap());
+        base.tree(&file, self.0.path(), 86_400, &Task::begin(&Silent, "x", None))
+    }
+
+    fn error(&self, disk: &Path) -> String {
+        let error = self.tree(disk).unwrap_err();
+        format!("{error} | {}", error.hint().unwrap_or_default())
+    }
+}
+
+fn path(text: &str) -> GuestPath {
+    GuestPath::parse(text).unwrap()
+}
+
+#[test]
+fn a_disk_with_its_own_boot_partition_becomes_a_tree() {
+    let Some(bench) = Bench::new() else { return };
+    let raw = bench.usual();
+    let tree = bench.tree(&raw).unwrap();
+    let text = |p: &str| inside::text(&tree, p).unwrap();
+    assert_eq!((text("boot/vmlinuz-6.8.0"), text("bin/ping")), ("kernel".to_owned(), "ping".to_owned()));
+    assert_eq!(text("etc/selinux/config"), "# x\n# labimg: files of this box have no labels.\nSELINUX=permissive\n");
+    assert_eq!(text("etc/apt/sources.list"), "deb x y z\n");
+    for gone in [
+        "boot/hidden",
+        "boot/grub/grub.cfg",
+        "var/log/syslog",
+        "dev/x",
+        "etc/ssh/ssh_host_rsa_key",
+        "run/p",
+        "lost+found",
+    ] {
+        assert!(tree.get(&path(gone)).is_none(), "{gone}");
+    }
+    let ping = tree.get(&path("usr/bin/ping")).unwrap();
+    assert_eq!((ping.mode, ping.capability.as_deref().map(<[u8]>::len)), (0o4755, Some(20)));
+    assert!(
+        matches!(&tree.get(&path("usr/bin/pong")).unwrap().kind, Kind::Hardlink(to) if *to == path("usr/bin/ping"))
+    );
+    assert_eq!(tree.get(&path("etc/passwd")).unwrap().uid, 70_000);
+    let Kind::File(sparse) = &tree.get(&path("sparse")).unwrap().kind else { panic!() };
+    let bytes = sparse.read(8 * MIB).unwrap();
+    assert!(bytes.len() as u64 == 5 * MIB && bytes.ends_with(b"\0end"));
+
+    let store = Store::open(&bench.path("store"), Access::Shared).unwrap();
+    let first = write_tree(&tree, 7, &store).unwrap();
+    for options in [&[][..], &["-c"], &["-c", "-o", "compression_type=zstd"], &["-o", "compat=0.10"]] {
+        let tree = bench.tree(&bench.qcow2(&raw, options)).unwrap();
+        assert_eq!(write_tree(&tree, 7, &store).unwrap(), first, "{options:?}");
+    }
+}
+
+#[test]
+fn a_root_without_a_table_and_one_from_an_mbr() {
+    let Some(bench) = Bench::new() else { return };
+    fs::remove_file(bench.path("root/etc/fstab")).unwrap();
+    let none = bench.error(&bench.disk("dos", &[("83", &bench.root()), ("82", b"x")]));
+    assert!(
+        none.contains("no kernel stands in its /boot (no file `vmlinuz-VERSION`) | take an image that boots"),
+        "{none}"
+    );
+    bench.file("root/boot/vmlinuz-6.8.0", b"kernel");
+    let other = bench.ext4("other", "X", "");
+    bench.tree(&bench.disk("dos", &[("83", &other), ("83", &bench.root())])).unwrap();
+    fs::write(bench.path("plain"), bench.root()).unwrap();
+    bench.tree(&bench.path("plain")).unwrap();
+}
+
+#[test]
+fn what_is_no_disk_is_called_what_it_is() {
+    let Some(bench) = Bench::new() else { return };
+    let raw = bench.usual();
+    for (name, bytes, says) in [
+        ("text", &b"hello"[..], "base `file:x` is no disk: neither a qcow2 image nor"),
+        ("empty", b"", "is no disk"),
+        ("xz", b"\xfd7zXZ\0rest", "is compressed as a whole | unpack it"),
+        ("vmdk", b"KDMV....", "is a VMDK image; a base is a qcow2 or raw image of a disk | take"),
+        ("qcow", b"QFI\xfb\0\0\0\x03", "is truncated"),
+    ] {
+        bench.file(name, bytes);
+        let error = bench.error(&bench.path(name));
+        assert!(error.contains(says), "{name}: {error}");
+    }
+    let over = bench.path("over.qcow2");
+    let (raw_name, over_name) = (raw.to_str().unwrap(), over.to_str().unwrap());
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", raw_name, over_name], "");
+    let error = bench.error(&over);
+    assert!(error.contains("its backing file `") && error.contains("disk.raw` | join the two"), "{error}");
+}
+
+#[test]
+fn truncated_images_are_told_at_once() {
+    let Some(bench) = Bench::new() else { return };
+    let raw = bench.usual();
+    for options in [&[][..], &["-c"]] {
+        let image = bench.qcow2(&raw, options);
+        let file = fs::OpenOptions::new().write(true).open(&image).unwrap();
+        file.set_len(fs::metadata(&image).unwrap().len() * 2 / 3).unwrap();
+        let error = bench.error(&image);
+        assert!(error.contains("is truncated: ") && error.contains("| compare its size"), "{error}");
+    }
+    fs::OpenOptions::new().write(true).open(&raw).unwrap().set_len(MIB + 2 * PART).unwrap();
+    let error = bench.error(&raw);
+    assert!(error.contains("is truncated: partition 3 ends at byte"), "{error}");
+}
+
+#[test]
+fn partitions_that_are_not_read_are_named() {
+    let Some(bench) = Bench::new() else { return };
+    let mut lvm = vec![0; 1024];
+    lvm[512..520].copy_from_slice(b"LABELONE");
+    let mut btrfs = vec![0; 0x1_0048];
+    btrfs[0x1_0040..].copy_from_slice(b"_BHRfS_M");
+    let other = bench.ext4("other", "X", "");
+    let disk = bench.disk(
+        "gpt",
+        &[(ESP, b"x"), (LINUX, b"LUKS\xba\xbe"), (LINUX, &lvm), (LINUX, &btrfs), (LINUX, b"XFSB"), (LINUX, &other)],
+    );
+    let error = bench.error(&disk);
+    let list = "1 (16 MiB, unknown), 2 (16 MiB, encrypted (LUKS)), 3 (16 MiB, an LVM volume), 4 (16 MiB, btrfs), 5 (16 MiB, xfs), 6 (16 MiB, ext4)";
+    assert!(error.contains(list) && error.contains("has no root file system that is ext4"), "{error}");
+    // The root is read, but not what it mounts.
+    let disk = bench.disk("gpt", &[(LINUX, &bench.root()), (LINUX, b"XFSB")]);
+    let error = bench.error(&disk);
+    assert!(error.contains("its /etc/fstab mounts `LABEL=BOOT` at `/boot`, which is not on the disk"), "{error}");
+}
+
+#[test]
+fn machines_that_can_be_no_box_are_refused() {
+    let Some(bench) = Bench::new() else { return };
+    let mut arm = ELF.to_vec();
+    arm[18] = 183;
+    bench.file("root/usr/lib/systemd/systemd", &arm);
+    let error = bench.error(&bench.usual());
+    assert!(error.contains("its systemd is a program for linux/arm64, the box is for linux/amd64"), "{error}");
+    fs::remove_file(bench.path("root/usr/lib/systemd/systemd")).unwrap();
+    assert!(bench.error(&bench.usual()).contains("has no systemd |"));
+    bench.file("root/usr/lib/systemd/systemd", ELF);
+    fs::remove_file(bench.path("root/usr/sbin/sshd")).unwrap();
+    assert!(bench.error(&bench.usual()).contains("has no SSH server (OpenSSH), and Vagrant"));
+    bench.file("root/usr/sbin/sshd", b"x");
+    let large = fs::File::create(bench.path("root/large")).unwrap();
+    large.set_len(70 * MIB).unwrap();
+    let error = bench.error(&bench.usual());
+    assert!(error.contains("do not fit onto the box's disk (at `/large`) | write a larger size"), "{error}");
+    fs::remove_file(bench.path("root/large")).unwrap();
+    let root = bench.ext4("root", "ROOT", "cd /usr\nmknod null c 1 3\nfeature needs_recovery\n");
+    let error = bench.error(&bench.disk("gpt", &[(LINUX, &root)]));
+    assert!(error.contains("the file system of partition 1 was never unmounted"), "{error}");
+}
+
+#[test]
+fn damage_is_an_error_and_never_a_panic() {
+    let Some(bench) = Bench::new() else { return };
+    let raw = bench.usual();
+    let whole = fs::read(&raw).unwrap();
+    // Bytes of tables, superblock, descriptors, inodes and directories of the root.
+    let root = (MIB + 2 * PART) as usize;
+    for (n, at) in (512..1024).step_by(37).chain((root + 1024..root + 40 * 1024).step_by(331)).enumerate() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= [0xff, 1, 0x80][n % 3];
+        fs::write(&raw, &bytes).unwrap();
+        let _ = bench.tree(&raw);
+    }
+}

@@ -148,7 +148,8 @@ impl Fs {
 
     /// Its label; empty where it has none.
     pub fn label(&self) -> String {
-        let bytes: Vec<u8> = self.sb.get(0x78..0x88).unwrap_or_default().iter().copied().take_while(|b| *b != 0).collect();
+        let bytes: Vec<u8> =
+            self.sb.get(0x78..0x88).unwrap_or_default().iter().copied().take_while(|b| *b != 0).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
