@@ -32,9 +32,9 @@ fn stranger(bed: &Bed, dir: &Path) -> PathBuf {
     says("tar", &["-C", at, "--xattrs", "--xattrs-include=*", "-xpf", tree]);
     let script = r#"
         cd "$1"
-        sed -i 's/vagrant/ubuntu/g; s,/home/ubuntu,/home/ubuntu,' etc/passwd etc/group etc/shadow etc/gshadow etc/subuid etc/subgid
+        sed -i 's/vagrant/ubuntu/g' etc/passwd etc/group etc/shadow etc/gshadow etc/subuid etc/subgid
         mv home/vagrant home/ubuntu; rm etc/sudoers.d/vagrant
-        mkdir -p etc/cloud etc/netplan usr/lib/python3/dist-packages
+        mkdir -p etc/cloud etc/netplan
         printf 'network: {version: 2, ethernets: {ens3: {addresses: [192.0.2.7/24]}}}\n' > etc/netplan/50-cloud-init.yaml
         printf '[Match]\nName=*\n[Network]\nAddress=192.0.2.7/24\n' > etc/systemd/network/10-static.network
         printf 'LABEL=rootfs / ext4 discard,errors=remount-ro 0 1\nLABEL=BOOT /boot ext4 defaults 0 2\nLABEL=UEFI /boot/efi vfat umask=0077 0 1\n' > etc/fstab

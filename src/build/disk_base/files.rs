@@ -56,7 +56,7 @@ impl Reader<'_> {
             if at.is_root() || is_volatile(&at) || text == "/lost+found" || text.starts_with("/lost+found/") {
                 continue;
             }
-            let failed = |e: io::Error| BuildError::bad(&**self.origin, format!("`/{at}`: {e}"));
+            let failed = |e: io::Error| BuildError::bad(&**self.origin, format!("`{at}`: {e}"));
             let inode = self.fs.inode(number).map_err(failed)?;
             if let Some(own) = first.get(&number).filter(|_| inode.is_file()) {
                 let kind = Kind::Hardlink(own.clone());
@@ -92,14 +92,14 @@ impl Reader<'_> {
             return match inode.is_device() {
                 false => Ok(None),
                 true => Err(BuildError::user(
-                    format!("{}: `/{at}` is a device, and boxes have them in /dev only", self.origin),
+                    format!("{}: `{at}` is a device, and boxes have them in /dev only", self.origin),
                     "take an image without it",
                 )),
             };
         }
         if inode.is_encrypted() {
             return Err(BuildError::user(
-                format!("{}: `/{at}` is encrypted", self.origin),
+                format!("{}: `{at}` is encrypted", self.origin),
                 "take an image that is not encrypted",
             ));
         }
@@ -119,11 +119,11 @@ impl Reader<'_> {
         let size = inode.size();
         *self.left = self.left.checked_sub(size).ok_or_else(|| {
             BuildError::user(
-                format!("{}: its files do not fit onto the box's disk (at `/{at}`)", self.origin),
+                format!("{}: its files do not fit onto the box's disk (at `{at}`)", self.origin),
                 "write a larger size, as the image's own disk has: size = \"8GiB\"",
             )
         })?;
-        let failed = |e: io::Error| BuildError::bad(&**self.origin, format!("`/{at}`: {e}"));
+        let failed = |e: io::Error| BuildError::bad(&**self.origin, format!("`{at}`: {e}"));
         let content = self.fs.content(inode).map_err(failed)?;
         let start = self.spool.position();
         let mut done = 0;
@@ -146,7 +146,7 @@ impl Reader<'_> {
     }
 
     fn bad(&self, at: &GuestPath, why: impl Into<String>) -> BuildError {
-        BuildError::bad(&**self.origin, format!("`/{at}`: {}", why.into()))
+        BuildError::bad(&**self.origin, format!("`{at}`: {}", why.into()))
     }
 }
 

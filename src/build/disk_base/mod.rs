@@ -96,7 +96,7 @@ impl DiskBase {
         let origin: Arc<str> = self.what.as_str().into();
         let mut tree = Tree::default();
         for Mount { at, fs, .. } in mounts::all(&parts, root, &self.what)? {
-            task.say(&format!("/{at}"));
+            task.say(&at.to_string());
             // What a mounted file system hides is not there.
             tree.entries.retain(|path, _| !path.is_within(&at) || *path == at);
             let mut reader = files::Reader { fs: &fs, at, origin: &origin, spool: &mut spool, left: &mut left, task };

@@ -206,6 +206,23 @@ fn a_root_without_a_table_and_one_from_an_mbr() {
 }
 
 #[test]
+fn boot_is_found_by_its_type_and_by_its_number() {
+    let Some(bench) = Bench::new() else { return };
+    let boot = bench.ext4("boot", "BOOT", "");
+    for (fstab, kind) in [("", "bc13c2ff-59e6-4262-a352-b275fd6f7172"), ("/dev/vda2 /boot auto defaults\n", LINUX)] {
+        bench.file("root/etc/fstab", fstab.as_bytes());
+        let tree = bench.tree(&bench.disk("gpt", &[(LINUX, &bench.root()), (kind, &boot)])).unwrap();
+        assert_eq!(inside::text(&tree, "boot/vmlinuz-6.8.0").as_deref(), Some("kernel"), "{fstab}");
+    }
+    bench.file("root/etc/fstab", b"UUID=1234 /var ext4\n");
+    let error = bench.error(&bench.disk("gpt", &[(LINUX, &bench.root()), (LINUX, &boot)]));
+    assert!(
+        error.contains("mounts `UUID=1234` at `/var`, which is not on the disk; it has: 1 (16 MiB, ext4), 2 ("),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_no_disk_is_called_what_it_is() {
     let Some(bench) = Bench::new() else { return };
     let raw = bench.usual();
@@ -295,10 +312,12 @@ fn damage_is_an_error_and_never_a_panic() {
     let whole = fs::read(&raw).unwrap();
     // Bytes of tables, superblock, descriptors, inodes and directories of the root.
     let root = (MIB + 2 * PART) as usize;
-    for (n, at) in (512..1024).step_by(37).chain((root + 1024..root + 40 * 1024).step_by(331)).enumerate() {
-        let mut bytes = whole.clone();
-        bytes[at] ^= [0xff, 1, 0x80][n % 3];
-        fs::write(&raw, &bytes).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&raw).unwrap();
+    for (n, at) in (512..1024).step_by(61).chain((root + 1024..root + 40 * 1024).step_by(1117)).enumerate() {
+        let damaged = whole[at] ^ [0xff, 1, 0x80][n % 3];
+        file.file().write_all_at(&[damaged], at as u64).unwrap();
         let _ = bench.tree(&raw);
+        file.file().write_all_at(&whole[at..=at], at as u64).unwrap();
     }
+    bench.tree(&raw).unwrap();
 }

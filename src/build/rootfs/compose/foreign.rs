@@ -95,7 +95,7 @@ fn clear(tree: &mut Tree) {
     });
 }
 
-/// A user as the tree can have it: `vagrant` may be there already, and its number may be another's. `None` when it is there.
+/// A user as the tree can have it: `vagrant` may be there already, and its number may be another's. Whether it is there comes second.
 pub(super) fn user(user: User, accounts: &Accounts, wishes: &Wishes, over: &Over<'_>) -> (User, bool) {
     let vagrants = wishes.foreign && user.name == super::base::VAGRANT.0;
     if !vagrants {
@@ -108,4 +108,95 @@ pub(super) fn user(user: User, accounts: &Accounts, wishes: &Wishes, over: &Over
     let uid = (user.uid..60_000).find(|uid| !taken(*uid)).unwrap_or(user.uid);
     let shell = if over.has(user.shell.trim_start_matches('/')) { user.shell } else { "/bin/sh".to_owned() };
     (User { uid, shell, ..user }, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::build::tree::{Content, Entry};
+    use crate::model::guest_path::GuestPath;
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let origin: Arc<str> = "base".into();
+        let mut tree = Tree::default();
+        for (path, text) in files {
+            let entry = Entry::file(&origin, 0o644, Content::bytes(text.as_bytes()));
+            tree.put(GuestPath::parse(path).unwrap(), entry);
+        }
+        tree
+    }
+
+    fn names(tree: &Tree) -> Vec<&str> {
+        let files = tree.entries.iter().filter(|(_, e)| !matches!(e.kind, Kind::Dir));
+        files.map(|(p, _)| p.as_str()).collect()
+    }
+
+    fn foreign() -> Wishes {
+        Wishes { foreign: true, ..Wishes::default() }
+    }
+
+    #[test]
+    fn the_manager_that_is_switched_on_gets_dhcp_and_old_networks_go() {
+        let old = [
+            (NETWORKD[0], ""),
+            ("etc/cloud/cloud.cfg", ""),
+            ("etc/netplan/50-cloud-init.yaml", "ens3"),
+            ("etc/network/interfaces", "auto eth0\n"),
+            ("etc/network/interfaces.d/50-cloud", ""),
+            ("etc/systemd/network/10-static.network", ""),
+            ("etc/systemd/network/99-default.link", ""),
+            ("etc/systemd/system/multi-user.target.wants/wicked.service", ""),
+        ];
+        let mut by_networkd = tree(&old);
+        put(&mut Over::new(&mut by_networkd), &foreign()).unwrap();
+        let stays = [
+            "etc/cloud/cloud-init.disabled",
+            "etc/cloud/cloud.cfg",
+            "etc/network/interfaces",
+            "etc/systemd/network/99-default.link",
+            NETWORKD[0],
+        ];
+        assert_eq!(names(&by_networkd), stays);
+        assert_eq!(inside::text(&by_networkd, "etc/network/interfaces").unwrap(), "auto lo\niface lo inet loopback\n");
+
+        let mut by_manager =
+            tree(&[&old[..], &[(MANAGER, ""), ("etc/NetworkManager/system-connections/eth0", "")]].concat());
+        let mut over = Over::new(&mut by_manager);
+        put(&mut over, &foreign()).unwrap();
+        assert!(!networkd(&over, &foreign()) && networkd(&over, &Wishes::default()));
+        let own = GuestPath::parse("etc/NetworkManager/system-connections/labimg-dhcp.nmconnection").unwrap();
+        assert_eq!(by_manager.get(&own).unwrap().mode, 0o600);
+        assert!(!names(&by_manager).iter().any(|n| n.ends_with("/eth0")));
+
+        let error = put(&mut Over::new(&mut tree(&[])), &foreign()).unwrap_err().to_string();
+        assert!(error.contains("neither NetworkManager"), "{error}");
+    }
+
+    #[test]
+    fn vagrant_takes_a_free_number_or_the_name_that_is_there() {
+        let found = |passwd: &str, uids: &[u32]| {
+            let mut tree = tree(&[("etc/passwd", passwd), ("bin/bash", "")]);
+            let over = Over::new(&mut tree);
+            let accounts = Accounts::read(&over).unwrap();
+            let user_of = |uid: &u32| User { uid: *uid, name: format!("u{uid}"), ..foreign().users().remove(0) };
+            let wishes = Wishes { users: uids.iter().map(user_of).collect(), ..foreign() };
+            let (user, is_there) = user(wishes.users().remove(0), &accounts, &wishes, &over);
+            (user.uid, user.shell, is_there)
+        };
+        assert_eq!(found("root:x:0:0::/root:/bin/sh\n", &[]), (1000, "/bin/bash".to_owned(), false));
+        assert_eq!(found("ubuntu:x:1000:1000::/home/ubuntu:/bin/sh\n", &[1001]).0, 1002);
+        assert!(found("vagrant:x:900:900::/home/vagrant:/bin/sh\n", &[]).2);
+    }
+
+    #[test]
+    fn the_server_is_called_as_the_distribution_calls_it() {
+        let of = |units: &[&str]| {
+            let paths: Vec<String> = units.iter().map(|u| format!("usr/lib/systemd/system/{u}")).collect();
+            let files: Vec<(&str, &str)> = paths.iter().map(|p| (p.as_str(), "")).collect();
+            ssh_unit(&Over::new(&mut tree(&files)))
+        };
+        assert_eq!((of(&["sshd.service"]), of(&["ssh.service", "sshd.service"])), ("sshd.service", "ssh.service"));
+    }
 }
