@@ -194,7 +194,7 @@ impl Seen {
 /// A ramdisk's name in `/boot`, and the version of its kernel.
 fn ramdisk(name: &str) -> Option<(&str, &str)> {
     let version = |(start, end): &(&str, &str)| name.strip_prefix(start)?.strip_suffix(end).filter(|v| !v.is_empty());
-    RAMDISKS.iter().find_map(|form| version(form)).map(|v| (name, v))
+    RAMDISKS.iter().find_map(version).map(|v| (name, v))
 }
 
 #[cfg(test)]
