@@ -1,5 +1,5 @@
 //! A disk as distributions make them for clouds: `/boot` and an EFI system partition of their own, cloud-init, netplan, a server
-//! called `sshd.service`, a ramdisk named as dracut does, somebody else with uid 1000. It becomes a box, twice the same, and boots.
+//! called `sshd.service` and a unit that makes its keys, a ramdisk named as dracut does, somebody else with uid 1000. It becomes a box, twice the same, and boots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, symlink};
@@ -38,7 +38,6 @@ fn stranger(bed: &Bed, dir: &Path) -> PathBuf {
         printf 'network: {version: 2, ethernets: {ens3: {addresses: [192.0.2.7/24]}}}\n' > etc/netplan/50-cloud-init.yaml
         printf '[Match]\nName=*\n[Network]\nAddress=192.0.2.7/24\n' > etc/systemd/network/10-static.network
         printf 'LABEL=rootfs / ext4 discard,errors=remount-ro 0 1\nLABEL=BOOT /boot ext4 defaults 0 2\nLABEL=UEFI /boot/efi vfat umask=0077 0 1\n' > etc/fstab
-        rm -f etc/systemd/system/lab-hostkey.service etc/systemd/system/multi-user.target.wants/lab-hostkey.service
         rm -f etc/systemd/system/sshd.service etc/systemd/system/*.wants/*networkd* etc/systemd/system/multi-user.target.wants/ssh.service
         sed -i '/^Alias=/d' usr/lib/systemd/system/ssh.service
         mv usr/lib/systemd/system/ssh.service usr/lib/systemd/system/sshd.service

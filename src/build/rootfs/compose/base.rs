@@ -108,7 +108,8 @@ pub(super) fn put(over: &mut Over<'_>, wishes: &Wishes) -> Result<(), BuildError
         over.rewrite("etc/hosts", 0o644, hosts.replace(&format!(" {HOSTNAME}\n"), &format!(" {name}\n")))?;
     }
     if over.has("usr/bin/ssh-keygen") {
-        over.file("etc/systemd/system/labimg-host-keys.service", 0o644, host_keys(foreign::ssh_unit(over)))?;
+        let keys = if wishes.foreign { foreign::host_keys(over) } else { HOST_KEYS.to_owned() };
+        over.file("etc/systemd/system/labimg-host-keys.service", 0o644, keys)?;
         over.file("etc/ssh/sshd_config.d/50-labimg.conf", 0o644, "UseDNS no\n")?;
     }
     if foreign::networkd(over, wishes) {
@@ -120,18 +121,6 @@ pub(super) fn put(over: &mut Over<'_>, wishes: &Wishes) -> Result<(), BuildError
         over.file("etc/systemd/system/labimg-grow-root.service", 0o644, GROW)?;
     }
     Ok(())
-}
-
-/// The unit that makes host keys before the server `unit` starts. Distributions whose server is `sshd.service` make some by
-/// units of their own, which leave those alone that are there.
-fn host_keys(unit: &str) -> String {
-    let others = "sshd-keygen@rsa.service sshd-keygen@ecdsa.service sshd-keygen@ed25519.service sshdgenkeys.service";
-    match unit {
-        "ssh.service" => HOST_KEYS.to_owned(),
-        _ => HOST_KEYS
-            .replace("ssh.socket\n", &format!("ssh.socket {others}\n"))
-            .replace("RequiredBy=ssh.service", &format!("RequiredBy={unit}")),
-    }
 }
 
 /// A user's home: what `/etc/skel` has, and its keys; its right to use sudo.

@@ -42,6 +42,8 @@ const NETWORKS: [(&str, &str); 5] = [
 ];
 /// Others that would ask for addresses on the same interfaces.
 const RIVALS: [&str; 4] = ["dhcpcd.service", "networking.service", "wicked.service", "wickedd.service"];
+/// Units of distributions that make the host keys which are not there.
+const KEYGENS: &str = "sshd-keygen@rsa.service sshd-keygen@ecdsa.service sshd-keygen@ed25519.service sshd-keygen.service sshdgenkeys.service";
 /// cloud-init does nothing where this is (cloud-init documentation, "How to disable cloud-init").
 const NO_CLOUD: &str = "etc/cloud/cloud-init.disabled";
 
@@ -54,6 +56,26 @@ pub(super) fn networkd(over: &Over<'_>, wishes: &Wishes) -> bool {
 pub(super) fn ssh_unit(over: &Over<'_>) -> &'static str {
     let has = |unit: &str| over.has(&format!("usr/lib/systemd/system/{unit}"));
     if !has("ssh.service") && has("sshd.service") { "sshd.service" } else { "ssh.service" }
+}
+
+/// The unit that makes host keys before the server starts. The distribution may make some by a unit of its own at the same
+/// time: what is there stays, and a server with keys starts whoever made them.
+pub(super) fn host_keys(over: &Over<'_>) -> String {
+    let server = ssh_unit(over);
+    format!(
+        "[Unit]
+Description=SSH host keys of this machine
+Before={server} ssh.socket sshd.socket {KEYGENS}
+
+[Service]
+Type=oneshot
+ExecStart=-/bin/sh -c 'for t in ecdsa ed25519; do f=/etc/ssh/ssh_host_$${{t}}_key; \
+test -s $$f || {{ rm -f $$f $$f.pub; ssh-keygen -q -N \"\" -t $$t -f $$f; }}; done'
+
+[Install]
+WantedBy=multi-user.target {server}
+"
+    )
 }
 
 /// Makes such a tree ready: no cloud-init, no network but by DHCP.
@@ -197,6 +219,12 @@ mod tests {
             let files: Vec<(&str, &str)> = paths.iter().map(|p| (p.as_str(), "")).collect();
             ssh_unit(&Over::new(&mut tree(&files)))
         };
+        let keys = host_keys(&Over::new(&mut tree(&[("usr/lib/systemd/system/sshd.service", "")])));
+        assert!(
+            keys.contains("\nBefore=sshd.service ") && keys.contains("f=/etc/ssh/ssh_host_$${t}_key; \\\ntest -s"),
+            "{keys}"
+        );
+        assert!(keys.ends_with("WantedBy=multi-user.target sshd.service\n") && keys.contains("-N \"\" "), "{keys}");
         assert_eq!((of(&["sshd.service"]), of(&["ssh.service", "sshd.service"])), ("sshd.service", "ssh.service"));
     }
 }
