@@ -1,5 +1,6 @@
 //! A disk as distributions make them for clouds: `/boot` and an EFI system partition of their own, cloud-init, netplan, a server
-//! called `sshd.service` and a unit that makes its keys, a ramdisk named as dracut does, somebody else with uid 1000. It becomes a box, twice the same, and boots.
+//! called `sshd.service` and a unit that makes its keys, a ramdisk named as dracut does, somebody else with uid 1000. It becomes a
+//! box, twice the same, and boots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, symlink};

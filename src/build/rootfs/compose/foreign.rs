@@ -221,7 +221,7 @@ mod tests {
         };
         let keys = host_keys(&Over::new(&mut tree(&[("usr/lib/systemd/system/sshd.service", "")])));
         assert!(
-            keys.contains("\nBefore=sshd.service ") && keys.contains("f=/etc/ssh/ssh_host_$${t}_key; \\\ntest -s"),
+            keys.contains("\nBefore=sshd.service ") && keys.contains("f=/etc/ssh/ssh_host_$${t}_key; test -s $$f "),
             "{keys}"
         );
         assert!(keys.ends_with("WantedBy=multi-user.target sshd.service\n") && keys.contains("-N \"\" "), "{keys}");
