@@ -5,6 +5,7 @@ pub mod closure;
 pub mod debian;
 pub mod descent;
 pub mod disk;
+pub mod disk_base;
 pub mod error;
 pub mod export;
 pub mod image;

@@ -1,7 +1,7 @@
 //! A file without a name that contents are appended to, shared by the entries that read from it.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,6 +49,18 @@ impl Spool {
             self.flush()?;
         }
         self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Adds zeros at the end, as a hole.
+    ///
+    /// # Errors
+    /// When the file can not be made longer.
+    pub fn skip(&mut self, zeros: u64) -> Result<(), BuildError> {
+        self.flush()?;
+        let end = self.written.saturating_add(zeros);
+        let grown = self.file.set_len(end).and_then(|()| (&*self.file).seek(SeekFrom::Start(end)));
+        self.written = grown.map_err(|e| BuildError::io(&self.dir, "write in", e))?;
         Ok(())
     }
 

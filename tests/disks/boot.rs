@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const FIRMWARE: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"];
 
 /// A machine that is stopped when it is dropped.
-struct Machine {
+pub struct Machine {
     qemu: Child,
     console: PathBuf,
     port: u16,
@@ -32,7 +32,8 @@ impl Drop for Machine {
 }
 
 impl Machine {
-    fn start(disk: &Path, format: &str, dir: &Path, firmware: Option<&str>, bus: &str) -> Self {
+    /// Starts one from a disk on `bus`, by UEFI where there is `firmware`.
+    pub fn start(disk: &Path, format: &str, dir: &Path, firmware: Option<&str>, bus: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let console = dir.join("console");
         let mut command = Command::new("qemu-system-x86_64");
@@ -62,7 +63,7 @@ impl Machine {
     }
 
     /// Runs a command over SSH as soon as that is possible.
-    fn ssh(&mut self, key: &Path, run: &str) -> String {
+    pub fn ssh(&mut self, key: &Path, run: &str) -> String {
         let start = Instant::now();
         loop {
             let mut ssh = Command::new("ssh");
@@ -91,7 +92,7 @@ impl Machine {
     }
 
     /// The end of what its console says.
-    fn tail(&self) -> String {
+    pub fn tail(&self) -> String {
         let mut bytes = Vec::new();
         std::fs::File::open(&self.console).unwrap().read_to_end(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4000)..]).into_owned()

@@ -5,6 +5,7 @@
 //! and QEMU. What is missing is said on standard error, and the test passes.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+mod base;
 mod boot;
 mod boxes;
 mod bytes;

@@ -6,13 +6,13 @@
 
 mod archive;
 mod bundle;
-mod bytes;
+pub(in crate::build) mod bytes;
 mod cache;
 mod causes;
 mod disk;
-mod ext4;
-mod qcow2;
-mod table;
+pub(in crate::build) mod ext4;
+pub(in crate::build) mod qcow2;
+pub(in crate::build) mod table;
 #[cfg(test)]
 mod tests;
 mod unpack;

@@ -78,6 +78,32 @@ impl Qcow2 {
         })
     }
 
+    /// Whether every cluster its tables name is in the file: an image that was cut off reads as zeros where it ends.
+    ///
+    /// # Errors
+    /// The first that is not, by its place in the disk; tables that are beyond the end.
+    pub fn check_whole(&self) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.size {
+            let Some(table) = self.table(at)? else {
+                at = (at / self.reach() + 1).saturating_mul(self.reach());
+                continue;
+            };
+            let first = at / self.reach() * self.reach();
+            for (number, entry) in (0u64..).zip(table.chunks_exact(8)) {
+                let gone = match self.place_of(be64(entry, 0)) {
+                    Place::Hole => false,
+                    Place::Plain(offset) | Place::Packed { at: offset, .. } => offset >= self.file.size(),
+                };
+                if gone {
+                    return Err(damaged(format!("it ends before the disk's byte {}", first + (number << self.bits))));
+                }
+            }
+            at = first.saturating_add(self.reach());
+        }
+        Ok(())
+    }
+
     /// How it is stored: what two images with the same disk may differ in.
     pub fn layout(&self) -> String {
         let packing = if self.zstd { "zstd" } else { "zlib" };
@@ -110,20 +136,24 @@ impl Qcow2 {
 
     fn place(&self, at: u64) -> io::Result<Place> {
         let Some(table) = self.table(at)? else { return Ok(Place::Hole) };
-        let entry = be64(&table, ((at % self.reach()) >> self.bits) as usize * 8);
+        Ok(self.place_of(be64(&table, ((at % self.reach()) >> self.bits) as usize * 8)))
+    }
+
+    /// What an L2 entry says.
+    fn place_of(&self, entry: u64) -> Place {
         if entry & COMPRESSED != 0 {
             let x = 62 - (self.bits - 8);
             let offset = entry & ((1 << x) - 1);
             let sectors = ((entry & (COMPRESSED - 1)) >> x) + 1;
-            return Ok(Place::Packed { at: offset, len: sectors * 512 - offset % 512 });
+            return Place::Packed { at: offset, len: sectors * 512 - offset % 512 };
         }
         // Bit 0: reads as zeros.
         let zero = self.version == 3 && entry & 1 != 0;
-        Ok(match entry & OFFSET {
+        match entry & OFFSET {
             0 => Place::Hole,
             _ if zero => Place::Hole,
             offset => Place::Plain(offset),
-        })
+        }
     }
 
     fn unpacked(&self, at: u64, len: u64) -> io::Result<Rc<Vec<u8>>> {

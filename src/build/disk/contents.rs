@@ -20,6 +20,10 @@ pub const BLOCK: u64 = 4096;
 const BUILTIN: u64 = 4 << 20;
 /// Where kernels stand.
 const KERNELS: &str = "boot/vmlinuz-";
+/// What dracut's kernels for emergencies have for a version.
+const RESCUE: &str = "0-rescue-";
+/// What ramdisks are called around their kernel's version: Debian's way, dracut's, openSUSE's.
+const RAMDISKS: [(&str, &str); 3] = [("initrd.img-", ""), ("initramfs-", ".img"), ("initrd-", "")];
 /// Where modules stand, behind `lib/` or `usr/lib/`.
 const MODULES: &str = "lib/modules/";
 /// Where GRUB's own modules stand.
@@ -41,6 +45,8 @@ pub struct Contents {
     pub kernel: String,
     /// Its initial ramdisk.
     pub initrd: Option<Part>,
+    /// What the ramdisk is called in `/boot`.
+    pub initrd_name: String,
     /// Last parts of the paths of its modules.
     pub modules: BTreeSet<String>,
     /// What is built into it: `modules.builtin`.
@@ -59,7 +65,7 @@ impl Contents {
 
     /// The initial ramdisk's absolute path.
     pub fn initrd_path(&self) -> Option<String> {
-        self.initrd.map(|_| format!("/boot/initrd.img-{}", self.kernel))
+        self.initrd.map(|_| format!("/boot/{}", self.initrd_name))
     }
 }
 
@@ -119,7 +125,8 @@ pub fn read_part(archive: &mut File, (at, size): Part, limit: u64) -> std::io::R
 struct Seen {
     found: Contents,
     kernels: BTreeSet<String>,
-    initrds: BTreeMap<String, Part>,
+    /// With the name of the file.
+    initrds: BTreeMap<String, (String, Part)>,
     builtins: BTreeMap<String, Part>,
     modules: BTreeMap<String, BTreeSet<String>>,
     dirs: BTreeSet<String>,
@@ -149,10 +156,10 @@ impl Seen {
     }
 
     fn file(&mut self, path: &str, data: Part) {
-        if let Some(version) = path.strip_prefix(KERNELS) {
+        if let Some(version) = path.strip_prefix(KERNELS).filter(|v| !v.starts_with(RESCUE)) {
             self.kernels.insert(version.to_owned());
-        } else if let Some(version) = path.strip_prefix("boot/initrd.img-") {
-            self.initrds.insert(version.to_owned(), data);
+        } else if let Some((name, version)) = path.strip_prefix("boot/").and_then(ramdisk) {
+            self.initrds.insert(version.to_owned(), (name.to_owned(), data));
         } else if let Some(name) = path.strip_prefix(GRUB) {
             self.found.grub.insert(name.to_owned(), data);
         } else if let Some((version, rest)) =
@@ -173,13 +180,21 @@ impl Seen {
             let message = format!("{what}: no kernel stands in its /boot (no file `vmlinuz-VERSION`)");
             return Err(BuildError::user(message, "its packages need a kernel: linux-image-cloud-amd64, for one"));
         };
-        self.found.initrd = self.initrds.remove(&kernel);
+        if let Some((name, part)) = self.initrds.remove(&kernel) {
+            (self.found.initrd, self.found.initrd_name) = (Some(part), name);
+        }
         self.found.modules = self.modules.remove(&kernel).unwrap_or_default();
         self.found.missing_dirs = ["boot/grub", "etc"].into_iter().filter(|d| !self.dirs.contains(*d)).collect();
         let builtin = self.builtins.remove(&kernel);
         self.found.kernel = kernel;
         Ok((self.found, builtin))
     }
+}
+
+/// A ramdisk's name in `/boot`, and the version of its kernel.
+fn ramdisk(name: &str) -> Option<(&str, &str)> {
+    let version = |(start, end): &(&str, &str)| name.strip_prefix(start)?.strip_suffix(end).filter(|v| !v.is_empty());
+    RAMDISKS.iter().find_map(version).map(|v| (name, v))
 }
 
 #[cfg(test)]

@@ -78,7 +78,9 @@ impl Drivers {
         let message = format!("{what}: kernel {} has no driver `{name}` ({for_what}) built in{place}", contents.kernel);
         let hint = match late {
             true => format!("it is among its modules: add `{name}` to `modules` of the box"),
-            false => "choose another `kernel` package".to_owned(),
+            false => {
+                "choose another `kernel` package, or another `base`; fewer `providers` need fewer drivers".to_owned()
+            }
         };
         Err(BuildError::user(message, hint))
     }

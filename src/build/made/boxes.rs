@@ -7,6 +7,7 @@ use super::{Request, box_steps, local, steps};
 use crate::base::shell;
 use crate::build::BuildError;
 use crate::build::disk::DiskSpec;
+use crate::build::disk_base::DiskBase;
 use crate::build::image::manifest::{MANIFEST, ManifestStep};
 use crate::build::rootfs::archive::ARCHIVE;
 use crate::build::rootfs::compose::{Compose, Contents, File, K3s, K3sRole, Manifest, Preload, User, Wishes};
@@ -16,7 +17,7 @@ use crate::build::step::{Action, Input};
 use crate::build::toolchain::Toolchain;
 use crate::build::vagrant_box::{BoxAction, Machine};
 use crate::model::image::ImageRef;
-use crate::model::lock::{FileKind, LockedPackage, box_set};
+use crate::model::lock::{FileKind, box_set};
 use crate::model::platform::Platform;
 use crate::model::profile::{self, Boot, BoxDef, BoxFile, Provider, Table};
 
@@ -56,32 +57,22 @@ fn one(
     toolchain: &Arc<Toolchain>,
 ) -> Result<Vec<Box<dyn Action>>, BuildError> {
     let mut actions: Vec<Box<dyn Action>> = Vec::new();
-    if let Some(base) = &table.base {
-        let message = format!("box `{}`: a disk to start from (`{}`) can not be taken yet", *table.name, **base);
-        return Err(BuildError::user(message, "write debian = \"NAME\" and packages"));
-    }
-    let set = box_set(&table.name, platform.arch());
-    let packages: Vec<LockedPackage> = request.lock.packages_of(&set).cloned().collect();
-    let bootstrap = Bootstrap {
-        name: step_name(table, platform, "packages"),
-        architecture: platform.arch().to_owned(),
-        packages,
-        modules: table.modules.iter().map(|m| m.to_string()).collect(),
-        toolchain: toolchain.clone(),
-        helper: request.program.to_owned(),
+    let disk = disk(request, table, platform)?;
+    let start = match &table.base {
+        Some(base) => from_disk(request, table, platform, (base, &disk))?,
+        None => from_packages(request, table, platform, toolchain),
     };
+    let tree = Input::Step { step: start.name(), output: TREE.to_owned() };
+    actions.push(start);
     let mut wishes = wishes(request, table, platform)?;
     for text in &table.images {
         let (archive, preload) = image(request, table, text, platform)?;
         wishes.images.push(preload);
         actions.push(Box::new(archive));
     }
-    let tree = Input::Step { step: bootstrap.name(), output: TREE.to_owned() };
-    actions.push(Box::new(bootstrap));
     let compose = Compose { name: step_name(table, platform, "tree"), tree, wishes };
     let tree = Input::Step { step: compose.name(), output: TREE.to_owned() };
     actions.push(Box::new(compose));
-    let disk = disk(request, table, platform)?;
     let tree = match table.step.is_empty() {
         true => tree,
         false => {
@@ -98,7 +89,7 @@ fn one(
             name: format!("{}-{}", *request.profile.name, *table.name),
             memory: 1024,
             cpus: 1,
-            debian: true,
+            debian: table.base.is_none(),
         },
         providers: providers(table, platform),
         toolchain: toolchain.clone(),
@@ -106,6 +97,43 @@ fn one(
         exec: format!("labimg toolchain exec {}", shell::word(request.path)),
     }));
     Ok(actions)
+}
+
+/// The step that installs the packages of a box.
+fn from_packages(
+    request: &Request<'_>,
+    table: &BoxDef,
+    platform: Platform,
+    toolchain: &Arc<Toolchain>,
+) -> Box<dyn Action> {
+    let set = box_set(&table.name, platform.arch());
+    Box::new(Bootstrap {
+        name: step_name(table, platform, "packages"),
+        architecture: platform.arch().to_owned(),
+        packages: request.lock.packages_of(&set).cloned().collect(),
+        modules: table.modules.iter().map(|m| m.to_string()).collect(),
+        toolchain: toolchain.clone(),
+        helper: request.program.to_owned(),
+    })
+}
+
+/// The step that takes another distribution's disk.
+fn from_disk(
+    request: &Request<'_>,
+    table: &BoxDef,
+    platform: Platform,
+    (base, disk): (&str, &DiskSpec),
+) -> Result<Box<dyn Action>, BuildError> {
+    let Contents::Blob { digest, size } = contents(request, base, platform)? else {
+        return Err(BuildError::Internal(format!("box `{}`: `{base}` is no file", *table.name)));
+    };
+    Ok(Box::new(DiskBase {
+        name: step_name(table, platform, "base"),
+        what: format!("base `{base}`"),
+        disk: Input::Blob { digest, size },
+        platform,
+        limit: disk.bytes(),
+    }))
 }
 
 /// The step whose outputs are a box's files, by provider.
@@ -186,6 +214,7 @@ fn wishes(request: &Request<'_>, table: &BoxDef, platform: Platform) -> Result<W
         images: Vec::new(),
         k3s: table.k3s.as_ref().map(|k| k3s(request, k, platform)).transpose()?,
         grow_root: true,
+        foreign: table.base.is_some(),
     })
 }
 

@@ -21,7 +21,8 @@ pub struct BoxDef {
     /// Name of the `[debian.NAME]` table its packages come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debian: Option<Loc<String>>,
-    /// A disk of another distribution to start from, in place of `debian`: `file:NAME`, a qcow2 or raw image of one `[[file]]`.
+    /// A disk of another distribution to start from, in place of `debian`: `file:NAME` of a `[[file]]` that is a qcow2 or raw
+    /// image, its root ext4. It takes no `packages`, `kernel` and `modules`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Loc<String>>,
     /// Packages, beside those every machine has (systemd, a kernel, an SSH server, sudo).

@@ -87,13 +87,13 @@ fn origin(profile: &Profile, table: &BoxDef, found: &mut Findings<'_>) {
             found.add(&table.name.span(), text);
         }
     }
-    // What is no Debian of ours has no package manager we could feed.
-    if let (Some(base), Some(package)) = (&table.base, table.packages.first()) {
-        found.clash(
-            &package.span(),
-            &base.span(),
-            "a box from a `base` takes no `packages`: install them by a step".to_owned(),
-        );
+    let Some(base) = &table.base else { return };
+    // What is no Debian of ours has no package manager we could feed, and a kernel and a ramdisk of its own.
+    let packages = table.packages.first().map(|p| ("packages", p.span(), "install them by a step"));
+    let kernel = table.kernel.as_ref().map(|k| ("kernel", k.span(), "it has its own"));
+    let modules = table.modules.first().map(|m| ("modules", m.span(), "its initial ramdisk stays as it is"));
+    for (field, span, why) in [packages, kernel, modules].into_iter().flatten() {
+        found.clash(&span, &base.span(), format!("a box from a `base` takes no `{field}`: {why}"));
     }
 }
 

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use super::super::bytes::{Bytes, Shared, damaged, le16, le32, within};
 use super::superblock::Fs;
 
+/// The content is encrypted.
+const ENCRYPTED: u32 = 0x800;
 /// The content is in extents.
 const EXTENTS: u32 = 0x0008_0000;
 /// The content is in the inode itself.
@@ -132,6 +134,11 @@ impl Inode {
             (0, new) => format!("{}:{}", (new >> 8) & 0xfff, (new & 0xff) | ((new >> 12) & 0xf_ff00)),
             (old, _) => format!("{}:{}", (old >> 8) & 0xff, old & 0xff),
         }
+    }
+
+    /// Whether its content or its names are encrypted (`EXT4_ENCRYPT_FL`).
+    pub fn is_encrypted(&self) -> bool {
+        self.flags() & ENCRYPTED != 0
     }
 
     fn flags(&self) -> u32 {

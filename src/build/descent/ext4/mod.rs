@@ -4,11 +4,11 @@
 //! The reader is our own, because the comparison needs what libraries hide: inode numbers, extended attributes, and where on
 //! the disk each thing is.
 
-mod inode;
+pub(in crate::build) mod inode;
 mod places;
-mod superblock;
-mod walk;
-mod xattr;
+pub(in crate::build) mod superblock;
+pub(in crate::build) mod walk;
+pub(in crate::build) mod xattr;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

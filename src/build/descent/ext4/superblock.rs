@@ -10,6 +10,8 @@ use super::inode::Inode;
 pub const MAGIC: u16 = 0xef53;
 /// Incompatible features that change where things are: compression, journal device, meta_bg, data in directories.
 const UNREADABLE: u32 = 0x1 | 0x8 | 0x10 | 0x1000;
+/// The journal holds what is not in its place yet (`EXT4_FEATURE_INCOMPAT_RECOVER`).
+const RECOVER: u32 = 0x4;
 const BITS_64: u32 = 0x80;
 /// Groups a file system may have here: 16 TiB of them.
 const GROUPS: u64 = 1 << 17;
@@ -130,6 +132,25 @@ impl Fs {
             ("flags", format!("{:#x}", le32(sb, 0x160))),
             ("checksum seed", hex(0x270, 4)),
         ]
+    }
+
+    /// Whether it was left mounted: what its journal holds is not in its place.
+    pub fn needs_recovery(&self) -> bool {
+        le32(&self.sb, 0x60) & RECOVER != 0
+    }
+
+    /// Its identifier, in the usual form.
+    pub fn uuid(&self) -> String {
+        let hex: String = self.sb.get(0x68..0x78).unwrap_or_default().iter().map(|b| format!("{b:02x}")).collect();
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    }
+
+    /// Its label; empty where it has none.
+    pub fn label(&self) -> String {
+        let bytes: Vec<u8> =
+            self.sb.get(0x78..0x88).unwrap_or_default().iter().copied().take_while(|b| *b != 0).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Reads an inode.

@@ -8,7 +8,7 @@ use super::super::bytes::{damaged, le16, le32, read_vec};
 use super::superblock::Fs;
 
 /// The root directory's inode.
-const ROOT: u32 = 2;
+pub const ROOT: u32 = 2;
 /// Paths a file system may have to be looked into.
 const PATHS: usize = 4_000_000;
 /// Bytes of one directory.
@@ -43,7 +43,10 @@ pub fn paths(fs: &Fs) -> io::Result<BTreeMap<Vec<u8>, u32>> {
 }
 
 /// Names and inodes of a directory, without `.` and `..`.
-fn entries(fs: &Fs, number: u32) -> io::Result<Vec<(Vec<u8>, u32)>> {
+///
+/// # Errors
+/// Damaged ones.
+pub fn entries(fs: &Fs, number: u32) -> io::Result<Vec<(Vec<u8>, u32)>> {
     let content = fs.content(&fs.inode(number)?)?;
     if content.size() > DIRECTORY || content.size() % fs.block != 0 {
         return Err(damaged(format!("the directory {number} has a size that can not be")));

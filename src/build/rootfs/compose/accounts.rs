@@ -79,6 +79,17 @@ impl Accounts {
         Ok(())
     }
 
+    /// Whether there is a user of this name.
+    pub(super) fn has_user(&self, name: &str) -> bool {
+        self.passwd().lines().any(|l| l.split(':').next() == Some(name))
+    }
+
+    /// Whether a user or a group has this number.
+    pub(super) fn has_id(&self, id: u32) -> bool {
+        let id = id.to_string();
+        [self.passwd(), self.group()].iter().any(|t| t.lines().any(|l| l.split(':').nth(2) == Some(id.as_str())))
+    }
+
     fn check_free(&self, name: &str, uid: u32) -> Result<(), BuildError> {
         let number = uid.to_string();
         for (text, kind) in [(self.passwd(), "user"), (self.group(), "group")] {

@@ -1,6 +1,7 @@
 //! What every box has: Vagrant's user, SSH host keys made at first boot, a network by DHCP, nothing that waits for the Internet.
 
 use super::accounts::{Accounts, home};
+use super::foreign;
 use super::over::Over;
 use super::wishes::{User, Wishes};
 use crate::build::BuildError;
@@ -14,7 +15,7 @@ use crate::build::tree::{Entry, Kind};
 pub const INSECURE_KEY: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGEFHzD8+v1I2YJ6oXevct1YeS0o9HZyN1Q9qgCgzUFtdOKLv6IedplqoPkcmF0aYet2PkEDo3MlTBckFXPITAMzF8dJSIFo9D8HfdOV0IAdx4O7PtixWKn5y2hMNG0zQPyUecp4pzC6kivAIhyfHilFR61RGL+GPXQ2MWZWFYbAGjyiYJnAmCP3NOTd0jMZEnDkbUvxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRdK8jlqm8tehUc9c9WhQ== vagrant insecure public key\n";
 
 /// Vagrant's user (Vagrant documentation, "Creating a Base Box").
-const VAGRANT: (&str, u32) = ("vagrant", 1000);
+pub(super) const VAGRANT: (&str, u32) = ("vagrant", 1000);
 /// Makes the host keys that the packages' own were taken out for. RSA is left out: it takes long without hardware
 /// virtualisation, and every client knows ECDSA.
 const HOST_KEYS: &str = "[Unit]
@@ -68,8 +69,7 @@ pub(super) const ONLINE: [&str; 5] = [
     "systemd-timesyncd.service",
 ];
 /// Units every box starts, where their packages are there.
-pub(super) const STARTED: [&str; 4] =
-    ["labimg-grow-root.service", "labimg-host-keys.service", "ssh.service", "systemd-networkd.service"];
+pub(super) const STARTED: [&str; 2] = ["labimg-grow-root.service", "labimg-host-keys.service"];
 
 impl Wishes {
     /// All users: Vagrant's first, unless the author has one of that name.
@@ -108,11 +108,14 @@ pub(super) fn put(over: &mut Over<'_>, wishes: &Wishes) -> Result<(), BuildError
         over.rewrite("etc/hosts", 0o644, hosts.replace(&format!(" {HOSTNAME}\n"), &format!(" {name}\n")))?;
     }
     if over.has("usr/bin/ssh-keygen") {
-        over.file("etc/systemd/system/labimg-host-keys.service", 0o644, HOST_KEYS)?;
+        let keys = if wishes.foreign { foreign::host_keys(over) } else { HOST_KEYS.to_owned() };
+        over.file("etc/systemd/system/labimg-host-keys.service", 0o644, keys)?;
         over.file("etc/ssh/sshd_config.d/50-labimg.conf", 0o644, "UseDNS no\n")?;
     }
-    over.file("etc/systemd/network/80-labimg-dhcp.network", 0o644, NETWORK)?;
-    over.file("etc/systemd/system/systemd-networkd-wait-online.service.d/50-labimg.conf", 0o644, WAIT_ONLINE)?;
+    if foreign::networkd(over, wishes) {
+        over.file("etc/systemd/network/80-labimg-dhcp.network", 0o644, NETWORK)?;
+        over.file("etc/systemd/system/systemd-networkd-wait-online.service.d/50-labimg.conf", 0o644, WAIT_ONLINE)?;
+    }
     if wishes.grow_root {
         over.file("etc/repart.d/50-root.conf", 0o644, "[Partition]\nType=root\n")?;
         over.file("etc/systemd/system/labimg-grow-root.service", 0o644, GROW)?;
@@ -139,7 +142,7 @@ pub(super) fn user(over: &mut Over<'_>, user: &User, accounts: &Accounts) -> Res
     if !over.has("etc/sudoers") {
         return Err(BuildError::user(
             format!("user `{}` shall use sudo, which the box does not have", user.name),
-            "add sudo to the packages",
+            "add sudo to the packages, or take a base that has it",
         ));
     }
     over.file(&format!("etc/sudoers.d/{}", user.name), 0o440, format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name))

@@ -5,6 +5,7 @@
 mod accounts;
 mod base;
 mod files;
+mod foreign;
 mod images;
 mod k3s;
 mod over;
@@ -33,7 +34,7 @@ const FROM: &str = "tree";
 pub struct Compose {
     /// Its name in the plan: `box web tree`.
     pub name: String,
-    /// The tree: the output of [`super::Bootstrap`], or a harvested one.
+    /// The tree: the output of [`super::Bootstrap`] or of `disk_base::DiskBase`, or a harvested one.
     pub tree: Input,
     /// What to put on top.
     pub wishes: Wishes,
@@ -76,9 +77,13 @@ impl Action for Compose {
 fn compose(tree: &mut Tree, wishes: &Wishes, sources: &files::Sources<'_>, epoch: u64) -> Result<(), BuildError> {
     let mut over = Over::new(tree);
     let mut accounts = accounts::Accounts::read(&over)?;
+    foreign::put(&mut over, wishes)?;
     base::put(&mut over, wishes)?;
     for user in wishes.users() {
-        accounts.add(&user, epoch)?;
+        let (user, is_there) = foreign::user(user, &accounts, wishes, &over);
+        if !is_there {
+            accounts.add(&user, epoch)?;
+        }
         base::user(&mut over, &user, &accounts)?;
     }
     let accounts = accounts.write(&mut over)?;

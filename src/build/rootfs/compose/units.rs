@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::base::{ONLINE, STARTED};
+use super::foreign;
 use super::over::Over;
 use super::wishes::Wishes;
 use crate::build::BuildError;
@@ -24,6 +25,10 @@ const KINDS: [&str; 7] = [".service", ".socket", ".target", ".timer", ".mount", 
 /// Units that are not there, that say nothing of how they are enabled, and names that are none.
 pub(super) fn put(over: &mut Over<'_>, wishes: &Wishes) -> Result<(), BuildError> {
     let mut usual: Vec<&str> = STARTED.to_vec();
+    usual.push(foreign::ssh_unit(over));
+    if foreign::networkd(over, wishes) {
+        usual.push("systemd-networkd.service");
+    }
     usual.extend(super::images::unit(over));
     usual.extend(super::k3s::units(wishes));
     for unit in usual {

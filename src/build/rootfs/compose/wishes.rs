@@ -30,6 +30,9 @@ pub struct Wishes {
     pub k3s: Option<K3s>,
     /// Whether partition and file system of the root grow to the disk's size at first boot.
     pub grow_root: bool,
+    /// Whether the tree is that of another distribution's disk: it has a network manager, units and perhaps users of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
 }
 
 /// A user with a group of the same name and id.
