@@ -42,6 +42,7 @@ fn stranger(bed: &Bed, dir: &Path) -> PathBuf {
         rm -f etc/systemd/system/sshd.service etc/systemd/system/*.wants/*networkd* etc/systemd/system/multi-user.target.wants/ssh.service
         sed -i '/^Alias=/d' usr/lib/systemd/system/ssh.service
         mv usr/lib/systemd/system/ssh.service usr/lib/systemd/system/sshd.service
+        rm -f etc/init.d/ssh etc/rc?.d/*ssh # systemd would make a second server of it
         version=$(ls boot | sed -n 's/^vmlinuz-//p'); mv "boot/initrd.img-$version" "boot/initramfs-$version.img"
         mkdir -p boot/grub boot/efi; echo 'configfile elsewhere' > boot/grub/grub.cfg
         mkdir ../boot; mv boot/* ../boot/; rmdir ../boot/efi; mkdir boot/efi
