@@ -157,9 +157,27 @@ pub(super) fn last_lines(text: &str, count: usize) -> String {
     all.get(all.len().saturating_sub(count)..).unwrap_or_default().join("\n")
 }
 
+/// What a console shows of how it ended: its last lines, or where its kernel gave up, which stands above a long trace.
+pub(super) fn last_words(console: &str, count: usize) -> String {
+    const PANIC: &str = "Kernel panic";
+    let Some(at) = console.find(PANIC) else { return last_lines(console, count) };
+    // The line before says who died.
+    let start = console.get(..at).and_then(|before| before.rmatch_indices('\n').nth(1)).map_or(0, |(i, _)| i + 1);
+    let lines = console.get(start..).unwrap_or_default().lines().map(str::trim_end).filter(|l| !l.is_empty());
+    lines.take(count).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_gave_up_is_shown_where_it_did() {
+        let console = "[ 1] a\n[ 2] b\n[ 3] Kernel panic - not syncing: no init\n[ 4] c\n[ 5] d\n[ 6] e\n";
+        assert_eq!(last_words(console, 3), "[ 2] b\n[ 3] Kernel panic - not syncing: no init\n[ 4] c");
+        assert_eq!(last_words("Kernel panic", 3), "Kernel panic");
+        assert_eq!(last_words("x\ny\n", 1), "y");
+    }
 
     #[test]
     fn what_machines_say_is_shown_as_plain_text() {

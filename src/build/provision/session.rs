@@ -25,7 +25,7 @@ const BOOT: Duration = Duration::from_secs(600);
 /// How long it may take to switch itself off.
 const OFF: Duration = Duration::from_secs(180);
 /// Bytes of the console that an error looks at.
-const TAIL: usize = 4096;
+const TAIL: usize = 8192;
 const TICK: Duration = Duration::from_millis(50);
 
 /// What all steps of one box have in common, the running machine above all.
@@ -267,7 +267,7 @@ impl Session {
 
     /// An error with the end of the console.
     pub(super) fn failed(&self, command: &str, ended: &str, said: &str) -> BuildError {
-        let console = guest::last_lines(&self.console(), 12);
+        let console = guest::last_words(&self.console(), 12);
         let said = guest::last_lines(said, 16);
         let between = if said.is_empty() { "" } else { "\n" };
         let output = format!("{said}{between}--- the machine's serial console:\n{console}");
