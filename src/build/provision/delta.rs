@@ -4,7 +4,7 @@
 //! Found by the time of the last change of status, which no program can set: the machine's clock stands at a known time when a
 //! step begins, one that was never before. Only what changed comes over the connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use fs_err::File;
 
 use super::guest::{self, ToFile};
-use super::noise::is_noise;
+use super::noise::{is_noise, left_out};
 use super::session::Session;
 use crate::build::BuildError;
 use crate::build::rootfs::{read_tree, write_tree};
@@ -40,6 +40,10 @@ pub(super) fn collect(
 ) -> Result<Output, BuildError> {
     let list = session.run(&guest::changes(clock), PATIENCE)?;
     let changed = Changed::read(&list, what)?;
+    for (dir, count) in &changed.left_out {
+        run.reporter
+            .note(&format!("{what}: what is below /{dir} belongs to one machine and is left out ({count} paths)"));
+    }
     let mut tree = Tree::default();
     if !changed.members.is_empty() {
         let path = run.scratch.join("changes.tar");
@@ -82,6 +86,8 @@ struct Changed {
     members: BTreeSet<GuestPath>,
     /// What is gone, without what was below it.
     gone: BTreeSet<GuestPath>,
+    /// How many paths were left out below directories where somebody may miss them.
+    left_out: BTreeMap<&'static str, usize>,
 }
 
 impl Changed {
@@ -101,6 +107,9 @@ impl Changed {
             let path = GuestPath::parse(chars.as_str())?;
             let kind = if letter == 'd' { Kind::Dir } else { Kind::Symlink(String::new()) };
             if path.is_root() || is_noise(&path, &Entry { kind, ..Entry::dir(&origin) }) {
+                if let Some(dir) = left_out(&path).filter(|_| letter != 'g') {
+                    *all.left_out.entry(dir).or_default() += 1;
+                }
                 continue;
             }
             match letter {
@@ -151,11 +160,13 @@ mod tests {
 
     #[test]
     fn lists_are_read_without_noise_and_with_what_is_above() {
-        let list = b"detc\0fetc/one\0fetc/machine-id\0fvar/log/x\0fusr/share/a/b\0lhome/l\0gopt/x\0gopt/x/y\0";
+        let list =
+            b"detc\0fetc/one\0fetc/machine-id\0fvar/log/x\0fusr/share/a/b\0lhome/l\0gopt/x\0gopt/x/y\0fmnt/a\0gmnt/b\0";
         let all = Changed::read(list, "step").unwrap();
         let names = |set: &BTreeSet<GuestPath>| set.iter().map(GuestPath::as_str).collect::<Vec<_>>().join(" ");
         assert_eq!(names(&all.members), "etc etc/one home home/l opt usr usr/share usr/share/a usr/share/a/b");
         assert_eq!(names(&all.gone), "opt/x");
+        assert_eq!(all.left_out, [("mnt", 1)].into());
         assert!(all.names().starts_with(b"etc\0etc/one\0"));
         assert!(Changed::read(b"f\xff\0", "step").unwrap_err().to_string().contains("not UTF-8"));
         assert!(Changed::read(b"cdata/x\0", "step").unwrap_err().to_string().contains("device, `/data/x`"));

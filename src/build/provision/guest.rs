@@ -22,19 +22,22 @@ fn bind() -> String {
     )
 }
 
+/// Every path with its type and inode, `f123/etc/x`. A directory that moves takes along what is in it, whose own times stay as they
+/// are: other paths, or other inodes at the same paths.
+const LIST: &str = "find . -xdev -mindepth 1 -printf '%y%i/%P\\0' | sort -z";
+
 /// Sets the clock and remembers which files there are.
 pub(super) fn begin(clock: u64) -> String {
-    format!(
-        "set -e; date -u -s @{clock} > /dev/null; {}find . -xdev -mindepth 1 -printf '%P\\0' | sort -z > ../before",
-        bind()
-    )
+    format!("set -e; date -u -s @{clock} > /dev/null; {}{LIST} > ../before", bind())
 }
 
 /// Lists what changed since `clock`: a letter (`g`: gone, else as `find -printf %y` has it) and a path, ended by NUL.
 pub(super) fn changes(clock: u64) -> String {
     format!(
-        "set -e; sync; {}find . -xdev -mindepth 1 -printf '%P\\0' | sort -z > ../after; \
-         comm -z -23 ../before ../after | sed -z 's/^/g/'; \
+        "set -e; sync; {}{LIST} > ../after; \
+         for list in before after; do sed -z 's,^[^/]*/,,' ../$list | sort -z > ../$list.paths; done; \
+         comm -z -23 ../before.paths ../after.paths | sed -z 's/^/g/'; \
+         comm -z -13 ../before ../after | sed -z '/^[sp]/d; s,^\\(.\\)[0-9]*/,\\1,'; \
          find . -xdev -mindepth 1 -newerct @{clock} ! -type s ! -type p -printf '%y%P\\0'",
         bind()
     )
@@ -185,6 +188,50 @@ mod tests {
         assert_eq!(printable(b"\x1b["), "");
         assert_eq!(last_lines("a\n\nb\n c \n", 2), "b\n c");
         assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn what_a_moved_directory_took_along_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("root");
+        for folder in ["a/deep", "b", "old"] {
+            fs_err::create_dir_all(at.join(folder)).unwrap();
+        }
+        for (file, text) in [("a/deep/x", "1"), ("a/same", "1"), ("b/same", "2"), ("old/y", "3"), ("still", "4")] {
+            fs_err::write(at.join(file), text).unwrap();
+        }
+        // As in a machine, without its clock and its mounts.
+        let script = |text: &str| {
+            let line = text.replace(&bind(), &format!("export LC_ALL=C; cd {}; ", at.display()));
+            let line = line.replace("date -u -s @99999999999 > /dev/null; ", "");
+            let out = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+            String::from_utf8(out.stdout).unwrap()
+        };
+        script(&begin(99_999_999_999));
+        for (from, to) in [("old", "new"), ("a", "t"), ("b", "a"), ("t", "b")] {
+            fs_err::rename(at.join(from), at.join(to)).unwrap();
+        }
+        let said = script(&changes(99_999_999_999));
+        let mut said: Vec<&str> = said.split('\0').filter(|s| !s.is_empty()).collect();
+        said.sort_unstable();
+        assert_eq!(
+            said,
+            [
+                "da",
+                "db",
+                "db/deep",
+                "dnew",
+                "fa/same",
+                "fb/deep/x",
+                "fb/same",
+                "fnew/y",
+                "ga/deep",
+                "ga/deep/x",
+                "gold",
+                "gold/y"
+            ]
+        );
     }
 
     #[test]

@@ -62,6 +62,22 @@ pub(super) fn is_noise(path: &GuestPath, entry: &Entry) -> bool {
         || below(text, "home").and_then(|rest| rest.split_once('/')).is_some_and(|(_, rest)| first_is(rest, &OF_HOMES))
 }
 
+/// Directories of [`NOTHING_BELOW`] in which a step may well have wanted to leave something: people are told.
+const TOLD: [&str; 7] = [
+    "etc/kubernetes/pki",
+    "media",
+    "mnt",
+    "var/lib/containerd",
+    "var/lib/docker",
+    "var/lib/kubelet",
+    "var/lib/rancher/k3s/server/db",
+];
+
+/// The directory whose content is left out although a step may have meant to leave it.
+pub(super) fn left_out(path: &GuestPath) -> Option<&'static str> {
+    TOLD.into_iter().find(|dir| below(path.as_str(), dir).is_some())
+}
+
 /// Files that every tree has the same, until a step says otherwise.
 const STEPS_SET: [&str; 2] = ["etc/hostname", "etc/hosts"];
 
@@ -114,6 +130,14 @@ mod tests {
         ] {
             assert!(!noise(path), "{path}");
         }
+    }
+
+    #[test]
+    fn who_works_below_mnt_is_told() {
+        let of = |path: &str| left_out(&GuestPath::parse(path).unwrap());
+        assert_eq!(of("mnt/data/x"), Some("mnt"));
+        assert_eq!((of("mnt"), of("var/log/x"), of("srv/x")), (None, None, None));
+        assert!(TOLD.iter().all(|dir| NOTHING_BELOW.contains(dir)));
     }
 
     fn empty() -> crate::build::tree::Content {

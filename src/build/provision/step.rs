@@ -22,7 +22,7 @@ use crate::build::step::{Action, Cost, Input, Outputs, Run, tree_tar};
 use crate::ssh::{Command, Place, Remote, Sudo};
 
 /// Moves whenever the same step could leave other files: another environment, another machine.
-const BUILDER: &str = "provision-step/1";
+const BUILDER: &str = "provision-step/2";
 /// The output that is the state after a step.
 const STATE: &str = "state";
 /// The output that is what a step changed.
