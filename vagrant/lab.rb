@@ -4,12 +4,20 @@
 require "fileutils"
 require "json"
 require "securerandom"
+require "shellwords"
 require "socket"
+require "tempfile"
+require "uri"
 
 module Labimg
   HERE = File.expand_path(__dir__)
   LAB = JSON.parse(File.read(File.join(HERE, "lab.json")))
-  STATE = File.join(File.expand_path(ENV["VAGRANT_DOTFILE_PATH"] || ".vagrant", HERE), "labimg")
+  # Always beside this file: `labimg verify` looks there, whatever folder Vagrant keeps its own state in.
+  STATE = File.join(HERE, ".vagrant", "labimg")
+  MACHINES = File.join(File.expand_path(ENV["VAGRANT_DOTFILE_PATH"] || ".vagrant", HERE), "machines")
+  # What labimg calls things: no name leads to another folder or says something to a shell.
+  NAME = /\A[a-z0-9][a-z0-9._-]{0,62}\z/
+  ONE ||= Mutex.new
 
   module_function
 
@@ -18,31 +26,78 @@ module Labimg
     !(ARGV & %w[up reload provision]).empty?
   end
 
+  def refuse(text)
+    raise Vagrant::Errors::VagrantError.new, text
+  end
+
+  # lab.json is a file like any other: what becomes a path or a line of a script is looked at first.
+  def check_names
+    hosts = LAB["hosts"]
+    names = LAB["secrets"].keys + hosts.flat_map { |host| [host["name"], *host["secrets"]] }
+    bad = names.find { |name| name !~ NAME }
+    bad ||= hosts.map { |host| host["catalog"] }.find { |path| path !~ %r{\Aboxes/[a-z0-9][a-z0-9._-]*\.json\z} }
+    bad ||= hosts.map { |host| host["ip"] }.compact.find { |ip| ip !~ /\A[0-9.]+\z/ }
+    refuse "#{File.join(HERE, "lab.json")}: #{bad.inspect} is not of labimg's making" if bad
+  end
+
+  # Machines come up side by side, and so may two runs of Vagrant: one at a time makes or removes what is the lab's.
+  # The lock lies beside the folder it is for, since that one is removed.
+  def alone
+    return yield if ONE.owned?
+    ONE.synchronize do
+      FileUtils.mkdir_p(File.dirname(STATE))
+      File.open("#{STATE}.lock", File::RDWR | File::CREAT, 0o600) do |file|
+        file.flock(File::LOCK_EX)
+        yield
+      end
+    end
+  end
+
   # Whole or not at all, and nobody else's to read.
   def write(name, text)
     path = File.join(STATE, name)
-    FileUtils.mkdir_p(File.dirname(path), mode: 0o700)
-    File.open("#{path}.new", File::WRONLY | File::CREAT | File::TRUNC, 0o600) { |file| file.write(text) }
-    File.rename("#{path}.new", path)
+    alone do
+      FileUtils.mkdir_p(File.dirname(path), mode: 0o700)
+      File.open("#{path}.new", File::WRONLY | File::CREAT | File::TRUNC, 0o600) { |file| file.write(text) }
+      File.rename("#{path}.new", path)
+    end
     path
   end
 
-  # A text made once per copy of the lab.
+  # A text made once per copy of the lab, as the profile says it: `alnum:24`, `hex:32`.
   def secret(name)
     path = File.join(STATE, "secrets", name)
-    return File.read(path) if File.exist?(path)
-    text = SecureRandom.alphanumeric(LAB["secrets"].fetch(name))
-    write(File.join("secrets", name), text)
-    text
+    alone do
+      next if File.exist?(path)
+      kind, length = LAB["secrets"].fetch(name).split(":")
+      text = case kind
+             when "alnum" then SecureRandom.alphanumeric(length.to_i)
+             when "hex" then SecureRandom.hex((length.to_i + 1) / 2)[0, length.to_i]
+             else refuse "secret #{name}: #{kind.inspect} is no way to make one here"
+             end
+      write(File.join("secrets", name), text)
+    end
+    File.read(path)
   end
 
-  # The key labimg logs in with, beside Vagrant's own: one that every SSH client takes.
+  # The key labimg logs in with, beside Vagrant's own: one that every SSH client takes. Its public half.
   def key
     path = File.join(STATE, "id_ed25519")
-    unless File.exist?(path)
-      FileUtils.mkdir_p(STATE, mode: 0o700)
-      done = system("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "labimg #{LAB["name"]}", "-f", path)
-      raise Vagrant::Errors::VagrantError.new, "ssh-keygen did not make #{path}: install OpenSSH's client" unless done
+    alone do
+      unless File.exist?(path)
+        FileUtils.mkdir_p(STATE, mode: 0o700)
+        FileUtils.rm_f(["#{path}.new", "#{path}.new.pub"])
+        done = system("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "labimg #{LAB["name"]}", "-f", "#{path}.new")
+        refuse "ssh-keygen did not make #{path}: install OpenSSH's client" unless done
+        # The private one last: where it is, both are.
+        File.rename("#{path}.new.pub", "#{path}.pub")
+        File.rename("#{path}.new", path)
+      end
+      unless File.exist?("#{path}.pub")
+        text = IO.popen(["ssh-keygen", "-y", "-f", path], &:read)
+        refuse "ssh-keygen can not read #{path}" unless $?.success?
+        write("id_ed25519.pub", text)
+      end
     end
     File.read("#{path}.pub").strip
   end
@@ -52,47 +107,74 @@ module Labimg
     text = JSON.parse(File.read(File.join(HERE, file)))
     text["versions"].each do |version|
       version["providers"].each do |provider|
-        box = File.join(HERE, File.dirname(file), provider["url"])
-        provider["url"] = "file://#{box}"
+        provider["url"] = url(File.join(HERE, File.dirname(file), provider["url"]))
       end
     end
-    "file://#{write(file, JSON.pretty_generate(text))}"
+    url(write(file, JSON.pretty_generate(text)))
+  end
+
+  # Vagrant takes such escapes away again.
+  def url(path)
+    "file://#{URI::DEFAULT_PARSER.escape(path)}"
+  end
+
+  # Whether Vagrant has a machine of that name, as far as it tells before it has read this file.
+  def there?(name)
+    !Dir.glob("*/id", base: File.join(MACHINES, name)).empty?
   end
 
   # A port that somebody has would fail half-way; Vagrant's own check speaks of its internals.
   def check_ports
-    LAB["hosts"].each do |host|
-      next unless Dir.glob(File.join(File.dirname(STATE), "machines", host["name"], "*", "id")).empty?
-      host["forward"].each do |forward|
-        begin
-          TCPServer.new("127.0.0.1", forward["local"]).close
-        rescue SystemCallError => e
-          raise Vagrant::Errors::VagrantError.new, "port #{forward["local"]} of this machine, which the lab leads to " \
-            "#{host["name"]}:#{forward["guest"]}, can not be taken (#{e.message}): `ss -ltnp 'sport = :#{forward["local"]}'` says who has it"
+    alone do
+      LAB["hosts"].reject { |host| there?(host["name"]) }.each do |host|
+        host["forward"].each do |forward|
+          begin
+            TCPServer.new("127.0.0.1", forward["local"]).close
+          rescue SystemCallError => e
+            refuse "port #{forward["local"]} of this machine, which the lab leads to #{host["name"]}:#{forward["guest"]}, " \
+              "can not be taken (#{e.message}): `ss -ltnp 'sport = :#{forward["local"]}'` says who has it"
+          end
         end
       end
     end
   end
 
-  # What a machine is told once it runs: who may log in, and its secrets. Sent through the session, so that no process list shows it.
+  # What a machine is told once it runs: who may log in, and its secrets. The secrets travel as a file in a folder of their
+  # own: a command stands in process lists, in Vagrant's log, and in its message if it fails.
   def settle(machine, host)
-    line = key
-    machine.communicate.execute("umask 077; mkdir -p ~/.ssh; touch ~/.ssh/authorized_keys; grep -qxF '#{line}' ~/.ssh/authorized_keys || echo '#{line}' >> ~/.ssh/authorized_keys")
-    script = ["umask 077", "mkdir -p /etc/labimg/secrets"]
-    host["secrets"].each { |name| script << "printf %s '#{secret(name)}' > /etc/labimg/secrets/#{name}" }
-    if host["k3s"]
-      env = { "K3S_TOKEN" => secret("k3s-token"), "K3S_URL" => host["k3s"]["server"], "K3S_NODE_NAME" => host["name"] }
-      lines = env.compact.map { |name, value| "#{name}=#{value}" }
-      # k3s takes address and interface from the default route unless it is told by arguments; there are no variables for them.
-      if host["ip"]
-        script << "iface=$(ip -4 -o addr show to #{host["ip"]} | awk '{print $2; exit}')"
-        lines << "LABIMG_K3S_ARGS=--node-ip=#{host["ip"]} --flannel-iface=$iface"
-      end
-      script << "printf '%s\\n' #{lines.map { |line| "\"#{line}\"" }.join(" ")} > /etc/labimg/k3s.env"
-      script << "systemctl start --no-block #{host["k3s"]["unit"]}"
+    line = Shellwords.escape(key)
+    machine.communicate.execute("umask 077; mkdir -p ~/.ssh; touch ~/.ssh/authorized_keys; grep -qxF #{line} ~/.ssh/authorized_keys || echo #{line} >> ~/.ssh/authorized_keys")
+    folder = "/tmp/labimg-#{SecureRandom.hex(16)}"
+    machine.communicate.execute("mkdir -m 700 #{folder}")
+    Tempfile.create("settle", STATE) do |file|
+      file.write(script(host, folder))
+      file.close
+      machine.communicate.upload(file.path, "#{folder}/settle")
     end
-    machine.communicate.sudo(script.join("\n"))
+    machine.communicate.sudo("sh #{folder}/settle")
     remember(machine, host)
+  end
+
+  # The text of what root does there; it removes `folder`, where it lies.
+  def script(host, folder)
+    lines = ["set -e", "umask 077", "trap 'rm -rf #{folder}' EXIT", "mkdir -p /etc/labimg/secrets"]
+    host["secrets"].each { |name| lines << "printf %s #{Shellwords.escape(secret(name))} > /etc/labimg/secrets/#{name}" }
+    lines.concat(k3s(host)) if host["k3s"]
+    "#{lines.join("\n")}\n"
+  end
+
+  def k3s(host)
+    env = { "K3S_TOKEN" => secret("k3s-token"), "K3S_URL" => host["k3s"]["server"], "K3S_NODE_NAME" => host["name"] }
+    words = env.compact.map { |name, value| Shellwords.escape("#{name}=#{value}") }
+    lines = []
+    # k3s takes address and interface from the default route unless it is told by arguments; there are no variables for them.
+    if host["ip"]
+      lines << "iface=$(ip -4 -o addr show to #{host["ip"]} | awk '{print $2; exit}')"
+      lines << "[ -n \"$iface\" ] || { echo 'no interface of this machine has #{host["ip"]}' >&2; exit 1; }"
+      words << "\"LABIMG_K3S_ARGS=--node-ip=#{host["ip"]} --flannel-iface=$iface\""
+    end
+    lines << "printf '%s\\n' #{words.join(" ")} > /etc/labimg/k3s.env"
+    lines << "systemctl start --no-block #{Shellwords.escape(host["k3s"]["unit"])}"
   end
 
   # Where `labimg verify` finds the machine, and by which key it knows it.
@@ -105,13 +187,21 @@ module Labimg
     write(File.join("hosts", "#{host["name"]}.json"), JSON.pretty_generate(place))
   end
 
-  def forget(host)
-    FileUtils.rm_f(File.join(STATE, "hosts", "#{host["name"]}.json"))
-    FileUtils.rm_rf(STATE) if Dir.glob(File.join(STATE, "hosts", "*.json")).empty?
+  # Takes away what is known of a machine, and with the last one what is secret. Vagrant calls this also
+  # where the person said that the machine shall stay: then it still has its id.
+  def forget(machine, host)
+    return if machine.id
+    alone do
+      FileUtils.rm_f(File.join(STATE, "hosts", "#{host["name"]}.json"))
+      others = LAB["hosts"].map { |other| other["name"] } - [host["name"]]
+      stay = others.any? { |name| there?(name) || File.exist?(File.join(STATE, "hosts", "#{name}.json")) }
+      FileUtils.rm_rf(STATE) unless stay
+    end
   end
 end
 
 Vagrant.configure("2") do |config|
+  Labimg.check_names
   Labimg.check_ports if Labimg.making?
   config.vm.box_check_update = false
   config.vm.synced_folder ".", "/vagrant", disabled: true
@@ -126,7 +216,9 @@ Vagrant.configure("2") do |config|
       node.vm.box_url = Labimg.catalog(host["catalog"]) if Labimg.making?
       if host["ip"]
         node.vm.network :private_network, ip: host["ip"],
-          libvirt__network_name: Labimg::LAB["network"], libvirt__forward_mode: "none", libvirt__dhcp_enabled: false
+          libvirt__network_name: Labimg::LAB["network"], libvirt__forward_mode: "none", libvirt__dhcp_enabled: false,
+          # VirtualBox takes few addresses for host-only networks; machines among themselves may have any.
+          virtualbox__intnet: Labimg::LAB["network"]
       end
       host["forward"].each do |forward|
         node.vm.network :forwarded_port, guest: forward["guest"], host: forward["local"], host_ip: "127.0.0.1"
@@ -149,7 +241,7 @@ Vagrant.configure("2") do |config|
       end
       node.trigger.after :destroy do |trigger|
         trigger.name = "labimg"
-        trigger.ruby { |_env, _machine| Labimg.forget(host) }
+        trigger.ruby { |_env, machine| Labimg.forget(machine, host) }
       end
     end
   end

@@ -17,10 +17,8 @@ pub const VAGRANTFILE: &str = include_str!("../../vagrant/lab.rb");
 pub const BOXES: &str = "boxes";
 /// Memory of a machine that does not say, in MiB.
 const MEMORY: u32 = 1024;
-/// Length of a secret whose kind has none, in characters.
-const SECRET: u64 = 32;
-/// The secret by which k3s machines know each other.
-const K3S_TOKEN: &str = "k3s-token";
+/// The secret by which k3s machines know each other, and how it is made.
+const K3S_TOKEN: (&str, &str) = ("k3s-token", "alnum:48");
 
 /// A box that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,11 +116,10 @@ fn providers(boxes: &[MadeBox]) -> Vec<&'static str> {
     all.into_iter().filter(|p| has(box_of(*p))).map(name).collect()
 }
 
-/// Secrets that the Vagrantfile makes, with their lengths in characters.
-fn secrets(profile: &Profile) -> BTreeMap<String, u64> {
-    let length = |text: &str| text.split_once(':').and_then(|(_, n)| n.parse().ok()).unwrap_or(SECRET);
-    let own = profile.secret.iter().filter_map(|(name, s)| Some((name.clone(), length(s.generate.as_ref()?))));
-    let k3s = profile.boxes.iter().any(|b| b.k3s.is_some()).then(|| (K3S_TOKEN.to_owned(), 48));
+/// Secrets that the Vagrantfile makes, and how: `alnum:24`, `hex:32`.
+fn secrets(profile: &Profile) -> BTreeMap<&str, &str> {
+    let own = profile.secret.iter().filter_map(|(name, s)| Some((name.as_str(), s.generate.as_ref()?.as_str())));
+    let k3s = profile.boxes.iter().any(|b| b.k3s.is_some()).then_some(K3S_TOKEN);
     own.chain(k3s).collect()
 }
 
@@ -202,7 +199,7 @@ mod tests {
         assert_eq!(lab["hosts"][0]["box"], catalog["name"]);
         assert_eq!(lab["hosts"][0]["version"], catalog["versions"][0]["version"]);
         assert_eq!(lab["providers"], json!(["libvirt", "virtualbox", "qemu"]));
-        assert_eq!(lab["secrets"], json!({"k3s-token": 48, "password": 20}));
+        assert_eq!(lab["secrets"], json!({"k3s-token": "alnum:48", "password": "alnum:20"}));
         assert_eq!(lab["hosts"][0]["k3s"]["unit"], "k3s.service");
         assert_eq!(lab["hosts"][0]["forward"], json!([{"guest": 80, "local": 8080}]));
         assert_eq!(catalog["versions"][0]["providers"][0]["url"], "server-amd64-libvirt.box");

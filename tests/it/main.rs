@@ -25,3 +25,4 @@ mod properties;
 mod schema;
 mod settings;
 mod stores;
+mod vagrantfile;

@@ -42,7 +42,7 @@ fn wishes() -> Wishes {
             role: K3sRole::Server,
             program: text("#!/bin/sh\nexec sleep infinity\n"),
             airgap: None,
-            registries: Some("mirrors: {}\n".into()),
+            registries: Some(Contents::Text("mirrors: {}\n".into())),
             manifests: vec![Manifest { name: "otel".into(), contents: text("kind: List\n") }],
             args: vec!["--disable=traefik".into()],
         }),

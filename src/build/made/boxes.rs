@@ -299,7 +299,7 @@ fn k3s(request: &Request<'_>, k3s: &profile::K3s, platform: Platform) -> Result<
         },
         program: contents(request, &format!("tool:{tool}"), platform)?,
         airgap,
-        registries: None,
+        registries: k3s.registries.as_ref().map(|from| contents(request, from, platform)).transpose()?,
         manifests: k3s.manifests.iter().map(|m| manifest(m)).collect::<Result<_, BuildError>>()?,
         args: k3s.args.clone(),
     })

@@ -135,7 +135,7 @@ impl BoxAction {
     fn libvirt(&self, run: &Run<'_>, programs: &Programs, task: &Task<'_>) -> Result<Output, BuildError> {
         let image = qcow2::convert(programs, self.disk.compression, IMAGE)?;
         let texts = [
-            ("Vagrantfile", vagrantfile::embedded(&self.disk, &self.machine)?),
+            ("Vagrantfile", vagrantfile::embedded(&self.disk, &self.machine, Provider::Libvirt)?),
             ("metadata.json", archive::metadata(Provider::Libvirt, &self.disk)),
         ];
         self.pack(run, &texts, (IMAGE, &image), task)
@@ -151,7 +151,7 @@ impl BoxAction {
         let path = disk.with_file_name(VMDK);
         let size = self.write_vmdk(disk, &path, run.threads)?;
         let texts = [
-            ("Vagrantfile", vagrantfile::embedded(&self.disk, &self.machine)?),
+            ("Vagrantfile", vagrantfile::embedded(&self.disk, &self.machine, Provider::Virtualbox)?),
             ("box.ovf", ovf(&self.disk, &self.machine, controller, (VMDK, size))?),
             ("metadata.json", archive::metadata(Provider::Virtualbox, &self.disk)),
         ];

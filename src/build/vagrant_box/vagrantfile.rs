@@ -5,7 +5,7 @@ use super::Machine;
 use super::template::fill;
 use crate::build::BuildError;
 use crate::build::disk::DiskSpec;
-use crate::model::profile::Boot;
+use crate::model::profile::{Boot, Provider};
 
 const TEMPLATE: &str = include_str!("../../../vagrant/box.rb.in");
 
@@ -18,20 +18,30 @@ const FIRMWARE_X64: &str =
     "/usr/share/OVMF/OVMF_CODE.fd /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/edk2/ovmf/OVMF_CODE.fd";
 const FIRMWARE_ARM64: &str = "/usr/share/AAVMF/AAVMF_CODE.fd /usr/share/edk2/aarch64/QEMU_EFI.fd";
 
-/// The text for a disk's boxes.
+/// Without firmware libvirt would start the machine by BIOS, in silence, and nothing would come up. Vagrant reads this also for
+/// other verbs, and for people who do not have vagrant-libvirt.
+const FIRMWARE: &str = r#"    firmware = ENV["LABIMG_FIRMWARE"] || %w[PATHS].find { |f| File.exist?(f) }
+    if firmware.nil? && defined?(VagrantPlugins::ProviderLibvirt) && !(ARGV & %w[up reload]).empty?
+      raise "this machine boots by UEFI, and its firmware is at none of: PATHS; install it (Debian: ovmf, qemu-efi-aarch64), " \
+        "or say where it is: LABIMG_FIRMWARE=/path vagrant up"
+    end
+    libvirt.loader = firmware
+"#;
+
+/// The text for a disk's box for `provider`.
 ///
 /// # Errors
 /// A defect of the template.
-pub fn embedded(spec: &DiskSpec, machine: &Machine) -> Result<String, BuildError> {
+pub fn embedded(spec: &DiskSpec, machine: &Machine, provider: Provider) -> Result<String, BuildError> {
     let arm64 = spec.platform.arch() == "arm64";
     let pick = |x64, arm| if arm64 { arm } else { x64 };
     let mut libvirt = String::new();
     if arm64 {
         libvirt.push_str("    libvirt.machine_type = \"virt\"\n");
     }
-    if spec.boot == Boot::Efi {
-        let paths = pick(FIRMWARE_X64, FIRMWARE_ARM64);
-        libvirt.push_str(&format!("    libvirt.loader = %w[{paths}].find {{ |f| File.exist?(f) }}\n"));
+    // Whoever takes another provider's box needs no firmware of libvirt's.
+    if spec.boot == Boot::Efi && provider != Provider::Virtualbox {
+        libvirt.push_str(&FIRMWARE.replace("PATHS", pick(FIRMWARE_X64, FIRMWARE_ARM64)));
     }
     fill(
         TEMPLATE,
@@ -63,10 +73,13 @@ mod tests {
             seed: "lab/box".to_owned(),
         };
         let machine = Machine { name: "box".to_owned(), memory: 768, cpus: 3, debian: true };
-        let text = embedded(&spec(Boot::Hybrid, Platform::LinuxAmd64), &machine).unwrap();
+        let text = embedded(&spec(Boot::Hybrid, Platform::LinuxAmd64), &machine, Provider::Libvirt).unwrap();
         assert!(text.contains("libvirt.cpu_model = \"Nehalem\" unless kvm") && !text.contains("libvirt.loader"));
         assert!(text.contains("qemu.machine = \"q35,accel=\"") && text.contains("qemu.memory = \"768M\""));
-        let text = embedded(&spec(Boot::Efi, Platform::LinuxArm64), &machine).unwrap();
+        let text = embedded(&spec(Boot::Efi, Platform::LinuxArm64), &machine, Provider::Libvirt).unwrap();
         assert!(text.contains("libvirt.machine_type = \"virt\"") && text.contains("AAVMF_CODE.fd"));
+        assert!(text.contains("none of: /usr/share/AAVMF/AAVMF_CODE.fd /usr/"), "{text}");
+        let text = embedded(&spec(Boot::Efi, Platform::LinuxAmd64), &machine, Provider::Virtualbox).unwrap();
+        assert!(!text.contains("libvirt.loader"), "{text}");
     }
 }

@@ -67,7 +67,8 @@ impl Folder {
     pub fn target(&self, host: &str) -> Result<Target, LabError> {
         let state = self.dir.join(STATE);
         let place: Place = read(&state.join("hosts").join(format!("{host}.json")))?.ok_or_else(|| {
-            LabError::failed(format!("machine `{host}`"), "it is not up")
+            let why = format!("it is not up: `{}` tells nothing of it", state.display());
+            LabError::failed(format!("machine `{host}`"), why)
                 .hint(format!("cd {} && vagrant up {host}", crate::base::shell::word(&self.dir)))
         })?;
         let known = state.join("id_ed25519");

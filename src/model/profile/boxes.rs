@@ -180,12 +180,12 @@ pub struct K3s {
     /// `[[manifest]]` names that k3s applies at its first start (control plane only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Loc<String>>,
-    /// `https://ADDRESS:6443` of the control plane, for workers.
+    /// `https://ADDRESS:6443` of the control plane: every worker has it, and no control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Loc<String>>,
-    /// Address of this machine that the others reach it by; usually set by the generated Vagrantfile.
+    /// Its `registries.yaml`, where containerd pulls from: a file relative to this profile, or `file:NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_ip: Option<Loc<String>>,
+    pub registries: Option<Loc<String>>,
     /// Further arguments of `k3s server` or `k3s agent`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,

@@ -151,7 +151,8 @@ impl Profile {
             let files = table.file.iter().chain(table.step.iter().filter_map(|s| s.file.as_ref()));
             let named = files
                 .filter_map(|f| f.from.as_deref())
-                .chain(table.step.iter().filter_map(|s| s.upload.as_ref()).map(|u| &*u.from));
+                .chain(table.step.iter().filter_map(|s| s.upload.as_ref()).map(|u| &*u.from))
+                .chain(table.k3s.as_ref().and_then(|k| k.registries.as_deref()));
             inputs.locals.extend(named.filter(|from| !is_elsewhere(from)).cloned());
             let Some(debian) = &table.debian else { continue };
             for platform in table.platforms() {

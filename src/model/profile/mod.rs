@@ -19,6 +19,7 @@ pub(in crate::model) mod validate;
 mod validate_box;
 mod validate_deploy;
 mod validate_lab;
+mod validate_machine;
 mod validate_made;
 
 pub use boxes::*;

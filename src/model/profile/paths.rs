@@ -85,7 +85,8 @@ fn local_paths(profile: &mut Profile) -> Vec<&mut Loc<String>> {
         let steps = table.step.iter_mut().flat_map(|s| {
             s.file.iter_mut().filter_map(|f| f.from.as_mut()).chain(s.upload.iter_mut().map(|u| &mut u.from))
         });
-        let named = table.file.iter_mut().filter_map(|f| f.from.as_mut()).chain(steps);
+        let registries = table.k3s.as_mut().and_then(|k| k.registries.as_mut());
+        let named = table.file.iter_mut().filter_map(|f| f.from.as_mut()).chain(steps).chain(registries);
         all.extend(named.filter(|from| !is_elsewhere(from)));
     }
     all

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::lab::{Cluster, Engine};
 use super::types::{Profile, Tool};
-use super::{validate_box, validate_deploy, validate_lab, validate_made};
+use super::{validate_box, validate_deploy, validate_lab, validate_machine, validate_made};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
@@ -65,6 +65,7 @@ pub(super) fn validate(profile: &Profile, sources: &SourceMap) -> Vec<Diagnostic
     validate_lab::clusters(profile, &mut found);
     validate_made::made(profile, &mut found);
     validate_box::boxes(profile, &mut found);
+    validate_machine::machines(profile, &mut found);
     validate_deploy::deploys(profile, &mut found);
     validate_deploy::links(profile, &mut found);
     validate_lab::checks(profile, &mut found);

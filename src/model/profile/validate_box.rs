@@ -1,13 +1,13 @@
-//! What types can not say about boxes, the steps that finish them, and the machines made of them.
+//! What types can not say about boxes and the steps that finish them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use super::boxes::{Boot, BoxDef, BoxFile, MachineStep, Provider, Table};
-use super::types::{Host, Profile, Reach};
+use super::boxes::{Boot, BoxDef, BoxFile, K3s, K3sRole, MachineStep, Provider, Table};
+use super::types::Profile;
 use super::validate::{Findings, NAME_RULE, is_name};
 use super::validate_deploy::is_duration;
+use super::validate_machine::is_hostname;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::model::source_map::Loc;
@@ -15,7 +15,7 @@ use crate::model::source_map::Loc;
 /// The largest disk, in GiB: what a box of it takes is its content only, but people copy disks.
 const MAX_GIB: u64 = 1024;
 
-/// Everything wrong with boxes and the machines made of them.
+/// Everything wrong with boxes.
 pub(super) fn boxes(profile: &Profile, found: &mut Findings<'_>) {
     let mut seen: BTreeMap<&str, Range<usize>> = BTreeMap::new();
     for table in &profile.boxes {
@@ -24,13 +24,15 @@ pub(super) fn boxes(profile: &Profile, found: &mut Findings<'_>) {
         }
         one(profile, table, found);
     }
-    machines(profile, found);
 }
 
 fn one(profile: &Profile, table: &BoxDef, found: &mut Findings<'_>) {
     let name = &table.name;
     if !is_name(name) {
         found.add(&name.span(), format!("`{}` is not a name", **name)).hint = Some(NAME_RULE.to_owned());
+    } else if name.contains(['.', '_']) {
+        found.add(&name.span(), format!("`{}` can not be a machine's name", **name)).hint =
+            Some("a box is called by letters, digits and `-`".to_owned());
     }
     if profile.toolchain.is_none() {
         found.add(&name.span(), format!("box `{}` has no programs to be made with", **name)).hint =
@@ -49,8 +51,8 @@ fn one(profile: &Profile, table: &BoxDef, found: &mut Findings<'_>) {
     }
     booting(table, found);
     users(table, found);
-    table.file.iter().for_each(|f| file(profile, f, found));
-    for (path, target) in table.link.iter().filter(|(path, _)| !path.starts_with('/')) {
+    files(profile, table, found);
+    for (path, target) in table.link.iter().filter(|(path, _)| !is_absolute(path)) {
         found.add(&target.span(), format!("`{path}` is no absolute path in the machine"));
     }
     for unit in table.enable.iter().chain(&table.disable).filter(|u| !u.contains('.') || u.contains('/')) {
@@ -131,7 +133,11 @@ fn arm(table: &BoxDef, found: &mut Findings<'_>) {
 
 fn users(table: &BoxDef, found: &mut Findings<'_>) {
     let mut ids: BTreeMap<u32, Range<usize>> = BTreeMap::new();
+    let mut names: BTreeMap<&str, Range<usize>> = BTreeMap::new();
     for user in &table.user {
+        if let Some(first) = names.insert(&user.name, user.name.span()) {
+            found.clash(&user.name.span(), &first, format!("there are two users called `{}`", *user.name));
+        }
         if !is_name(&user.name) || user.name.contains('.') {
             found.add(&user.name.span(), format!("`{}` is no login name", *user.name));
         }
@@ -151,8 +157,23 @@ fn users(table: &BoxDef, found: &mut Findings<'_>) {
     }
 }
 
+/// Whether a path of a machine is absolute and stays where it seems to lead.
+fn is_absolute(path: &str) -> bool {
+    path.starts_with('/') && !path.split('/').any(|part| part == "..")
+}
+
+fn files(profile: &Profile, table: &BoxDef, found: &mut Findings<'_>) {
+    let mut places: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+    for one in &table.file {
+        if let Some(first) = places.insert(one.to.trim_end_matches('/'), one.to.span()) {
+            found.clash(&one.to.span(), &first, format!("two files of this box are `{}`", *one.to));
+        }
+        file(profile, one, found);
+    }
+}
+
 fn file(profile: &Profile, file: &BoxFile, found: &mut Findings<'_>) {
-    if !file.to.starts_with('/') || file.to.split('/').any(|part| part == "..") {
+    if !is_absolute(&file.to) {
         found.add(&file.to.span(), format!("`{}` is no absolute path in the machine", *file.to));
     }
     if file.from.is_some() == file.content.is_some() {
@@ -199,6 +220,38 @@ fn k3s(profile: &Profile, table: &BoxDef, found: &mut Findings<'_>) {
     }
     let manifests = profile.manifest.iter().map(|m| m.name.as_str()).collect();
     k3s.manifests.iter().for_each(|m| found.must_exist(m, "manifest", &manifests));
+    if let Some(registries) = &k3s.registries {
+        reference(profile, registries, found);
+    }
+    k3s_role(table, k3s, found);
+}
+
+/// What only a control plane has, and only a worker.
+fn k3s_role(table: &BoxDef, k3s: &K3s, found: &mut Findings<'_>) {
+    const EXAMPLE: &str = "write server = \"https://10.77.0.10:6443\", the address of the control plane";
+    match (k3s.role, &k3s.server) {
+        (K3sRole::Server, Some(server)) => {
+            found.add(&server.span(), "`server` goes with role `agent`: a control plane of its own joins no other");
+        }
+        (K3sRole::Agent, None) => {
+            let text = format!("k3s of box `{}` is a worker: of which `server`?", *table.name);
+            found.add(&table.name.span(), text).hint = Some(EXAMPLE.to_owned());
+        }
+        (K3sRole::Agent, Some(server)) if !is_server(server) => {
+            found.add(&server.span(), format!("`{}` is no address of a control plane", **server)).hint =
+                Some(EXAMPLE.to_owned());
+        }
+        _ => {}
+    }
+    if let Some(manifest) = k3s.manifests.first().filter(|_| k3s.role == K3sRole::Agent) {
+        found.add(&manifest.span(), "`manifests` go with role `server`: a worker applies none");
+    }
+}
+
+/// Whether a text is `https://HOST:PORT`.
+fn is_server(text: &str) -> bool {
+    let Some((host, port)) = text.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':')) else { return false };
+    is_hostname(host) && port.parse::<u16>().is_ok_and(|p| p != 0 && !port.starts_with('+'))
 }
 
 fn steps(profile: &Profile, table: &BoxDef, found: &mut Findings<'_>) {
@@ -226,62 +279,8 @@ fn step_files(profile: &Profile, step: &MachineStep, found: &mut Findings<'_>) {
     }
     if let Some(upload) = &step.upload {
         reference(profile, &upload.from, found);
-        if !upload.to.starts_with('/') {
+        if !is_absolute(&upload.to) {
             found.add(&upload.to.span(), format!("`{}` is no absolute path in the machine", *upload.to));
         }
-    }
-}
-
-/// Hosts that Vagrant makes: of boxes there are, with addresses and ports of their own.
-fn machines(profile: &Profile, found: &mut Findings<'_>) {
-    let boxes: BTreeSet<&str> = profile.boxes.iter().map(|b| b.name.as_str()).collect();
-    let mut ips: BTreeMap<&str, Range<usize>> = BTreeMap::new();
-    let mut ports: BTreeMap<u16, Range<usize>> = BTreeMap::new();
-    for cluster in &profile.cluster {
-        ports.extend(cluster.ports.iter().map(|p| (*p.host, p.host.span())));
-    }
-    for host in &profile.host {
-        if host.reach != Reach::Vagrant {
-            not_vagrant(host, found);
-            continue;
-        }
-        match &host.box_name {
-            Some(name) => found.must_exist(name, "box", &boxes),
-            None => {
-                found.add(
-                    &host.name.span(),
-                    format!("host `{}` is reached by Vagrant: of which `box` is it?", *host.name),
-                );
-            }
-        }
-        if let Some(ip) = &host.ip {
-            if !ip.parse::<Ipv4Addr>().is_ok_and(|a| a.is_private()) {
-                found.add(&ip.span(), format!("`{}` is no private IPv4 address", **ip)).hint =
-                    Some("write it as 10.77.0.10".to_owned());
-            }
-            if let Some(first) = ips.insert(ip, ip.span()) {
-                found.clash(&ip.span(), &first, format!("address {} is taken twice", **ip));
-            }
-        }
-        for forward in &host.forward {
-            if let Some(first) = ports.insert(*forward.local, forward.local.span()) {
-                found.clash(
-                    &forward.local.span(),
-                    &first,
-                    format!("port {} of the attendee's machine is taken twice", *forward.local),
-                );
-            }
-        }
-    }
-}
-
-fn not_vagrant(host: &Host, found: &mut Findings<'_>) {
-    let spans = [
-        host.box_name.as_ref().map(Loc::span),
-        host.ip.as_ref().map(Loc::span),
-        host.forward.first().map(|f| f.guest.span()),
-    ];
-    for span in spans.into_iter().flatten() {
-        found.add(&span, "`box`, `ip` and `forward` go with `reach = \"vagrant\"`");
     }
 }

@@ -1,8 +1,8 @@
 //! Clusters, secrets and checks: one kind each, with texts that mean something.
 
 use super::lab::{Check, Cluster, Engine, HttpCheck, Secret};
-use super::types::Profile;
-use super::validate::Findings;
+use super::types::{Profile, Reach};
+use super::validate::{Findings, NAME_RULE, is_name};
 use super::validate_deploy::{Names, cluster, clusters as cluster_names, is_duration, readiness};
 use crate::model::source_map::Loc;
 
@@ -43,6 +43,12 @@ pub(super) fn secrets(profile: &Profile, found: &mut Findings<'_>) {
     let names: Names<'_> = profile.secret.keys().map(String::as_str).collect();
     let known = cluster_names(profile);
     for (name, secret) in &profile.secret {
+        if !is_name(name) {
+            let span = secret.generate.as_ref().map(Loc::span).or(secret.field.as_ref().map(|f| f.object.span()));
+            let shown = name.escape_debug();
+            found.add(&span.unwrap_or(profile.name.span()), format!("`{shown}` is not a name")).hint =
+                Some(NAME_RULE.to_owned());
+        }
         match (&secret.generate, &secret.field) {
             (Some(text), None) => generated(text, secret, profile, &names, found),
             (None, Some(field)) => {
@@ -75,6 +81,11 @@ fn generated(text: &Loc<String>, secret: &Secret, profile: &Profile, names: &Nam
             Some("`alnum:24` or `hex:32`, with 8 to 1024 characters; `ca:NAME` or `cert:NAME`".to_owned());
     }
     let cert = text.starts_with("cert:");
+    if (cert || text.starts_with("ca:")) && profile.host.iter().any(|h| h.reach == Reach::Vagrant) {
+        let message = format!("`{}` can not be made where the lab is machines of Vagrant", **text);
+        found.add(&text.span(), message).hint =
+            Some("their Vagrantfile makes `alnum:24` and `hex:32`; a certificate is made on a machine".to_owned());
+    }
     match &secret.ca {
         Some(ca) if cert => {
             found.must_exist(ca, "secret", names);

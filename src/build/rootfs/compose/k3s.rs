@@ -9,6 +9,8 @@ use crate::build::tree::Entry;
 
 /// The program.
 pub(super) const PROGRAM: &str = "/usr/local/bin/k3s";
+/// Where containerd of k3s pulls from (k3s, "Private Registry Configuration"); it may hold passwords.
+pub(super) const REGISTRIES: &str = "/etc/rancher/k3s/registries.yaml";
 /// Where images are imported from, in the order of their names.
 pub(super) const IMAGES: &str = "var/lib/rancher/k3s/agent/images";
 /// The file with what is not in any box: `K3S_TOKEN`, `K3S_URL` (worker), and `LABIMG_K3S_ARGS` with arguments such as
@@ -66,7 +68,8 @@ pub(super) fn put(over: &mut Over<'_>, wishes: &Wishes, sources: &Sources<'_>) -
         over.put(&format!("{IMAGES}/00-k3s{ending}"), Entry::file(over.origin(), 0o644, content))?;
     }
     if let Some(registries) = &k3s.registries {
-        over.file("etc/rancher/k3s/registries.yaml", 0o600, registries.as_str())?;
+        let content = sources.content(registries, REGISTRIES)?;
+        over.put(REGISTRIES, Entry::file(over.origin(), 0o600, content))?;
     }
     manifests(over, k3s, sources)?;
     over.put("etc/labimg", Entry::dir(over.origin()))?;

@@ -277,7 +277,7 @@ fn k3s_finds_its_files_and_no_identity() {
     let manifest = Manifest { name: "otel".into(), contents: Contents::Text("kind: x".into()) };
     let server = K3s {
         airgap: Some(("k3s-airgap-images-amd64.tar.zst".into(), airgap)),
-        registries: Some("mirrors: {}\n".into()),
+        registries: Some(Contents::Text("mirrors: {}\n".into())),
         manifests: vec![manifest.clone()],
         args: vec!["--disable=traefik".into(), "--x=a b%$".into()],
         ..k3s(K3sRole::Server, program.clone())

@@ -115,7 +115,7 @@ pub struct K3s {
     /// The archive of its own images: file name (its extension says how it is compressed), and the archive.
     pub airgap: Option<(String, Contents)>,
     /// `registries.yaml`.
-    pub registries: Option<String>,
+    pub registries: Option<Contents>,
     /// What it applies at its first start (control plane only).
     pub manifests: Vec<Manifest>,
     /// Further arguments.
@@ -163,7 +163,8 @@ impl Wishes {
             let program = (super::k3s::PROGRAM.to_owned(), &k.program);
             let airgap = k.airgap.iter().map(|(name, contents)| (K3s::airgap_label(name), contents));
             let manifests = k.manifests.iter().map(|m| (m.label(), &m.contents));
-            [program].into_iter().chain(airgap).chain(manifests)
+            let registries = k.registries.iter().map(|c| (super::k3s::REGISTRIES.to_owned(), c));
+            [program].into_iter().chain(airgap).chain(registries).chain(manifests)
         });
         files.chain(images).chain(k3s).filter_map(|(label, c)| Some((label, c.input()?))).collect()
     }
