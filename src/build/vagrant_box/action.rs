@@ -245,7 +245,7 @@ mod tests {
         verdict(&virtio, "loop", Provider::Libvirt).unwrap();
         let (message, hint) = said(&virtio, "loop", Provider::Virtualbox);
         assert!(message.contains("no driver `ahci` (SATA controllers)"), "{message}");
-        assert_eq!(hint, "choose another `kernel` package");
+        assert_eq!(hint, "choose another `kernel` package, or another `base`; fewer `providers` need fewer drivers");
         let (message, _) = said(&with(&["ata_piix"]), "loop", Provider::Virtualbox);
         assert!(message.contains("no driver `sd_mod` (SATA and IDE disks)"), "{message}");
         verdict(&with(&["ata_piix", "sd_mod"]), "loop", Provider::Virtualbox).unwrap();
