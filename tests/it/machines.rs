@@ -165,6 +165,37 @@ fn a_home_without_room_says_how_much_a_box_needs() {
     assert!(!run.err.contains("box.img") && !run.err.contains("metadata.json"), "{}", run.err);
 }
 
+#[test]
+fn a_folder_of_a_strangers_writes_nothing_outside_vagrants_home() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let import = |lab: &str| {
+        let mut command = world.command(&["box", "import", lab]);
+        world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap())
+    };
+    import("small.labimg").ends(0);
+    std::fs::remove_dir_all(world.path("vagrant")).unwrap();
+    let catalog = world.text("small/boxes/server-amd64.json");
+    let (lab, outside) = (world.text("small/lab.json"), world.path("outside").display().to_string());
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut json: Value = serde_json::from_str(&catalog).unwrap();
+        change(&mut json);
+        world.write("small/boxes/server-amd64.json", json.to_string());
+    };
+    for evil in ["../../../outside", outside.as_str(), "..", ""] {
+        with(&|json| json["versions"][0]["version"] = json!(evil));
+        import("small").ends(4).says(&["its catalog gives it the version"]);
+        with(&|json| json["name"] = json!(evil));
+        import("small").ends(4).says(&["its catalog gives it the name"]);
+        with(&|json| json["versions"][0]["providers"][0]["url"] = json!(evil));
+        import("small").ends(1).says(&["a box stands beside its catalog"]);
+    }
+    world.write("small/boxes/server-amd64.json", &catalog);
+    world.write("small/lab.json", lab.replace("boxes/server-amd64.json", "boxes/../../x.json"));
+    import("small").ends(1).says(&["no catalog is at"]);
+    assert!(!world.path("outside").exists() && !world.path("vagrant").exists());
+}
+
 /// The lab's folder with what `vagrant up` would have left about `cp`.
 fn up(world: &World, server: &Server, key: &str) {
     bundle(&world.path("small.labimg"), &small("l"), &small("v"));

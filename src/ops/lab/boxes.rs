@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::build::vagrant_lab::BOXES;
-use crate::lab::vagrant::import::{Imported, Wanted, import};
+use crate::lab::vagrant::import::{Imported, Wanted, import, is_plain};
 use crate::lab::vagrant::{Folder, LAB_FILE};
 use crate::ops::{Ctx, OpsError, boxes};
 use crate::store::bundle::Bundle;
@@ -124,6 +124,13 @@ fn of_catalog(
     for version in &catalog.versions {
         for provider in providers {
             let entry = version.provider(provider, &catalog.name)?;
+            if !is_plain(&entry.url) {
+                return Err(OpsError::user(format!(
+                    "`{}` says that a box is at {:?}: a box stands beside its catalog",
+                    path.display(),
+                    entry.url
+                )));
+            }
             let digest = Digest::from_hex(&entry.checksum)
                 .map_err(|e| OpsError::user(format!("`{}`: checksum: {e}", path.display())))?;
             let (file, part) = place.find(&atomic::parent(path).join(&entry.url), &digest)?;
@@ -138,7 +145,14 @@ fn of_catalog(
 /// The catalogs of the lab's machines; of a lab that has boxes alone, all of them.
 fn catalogs(dir: &Path, lab: &LabJson) -> Result<BTreeSet<PathBuf>, OpsError> {
     if !lab.hosts.is_empty() {
-        return Ok(lab.hosts.iter().map(|h| dir.join(&h.catalog)).collect());
+        let one = |h: &HostJson| match h.catalog.strip_prefix("boxes/").filter(|name| is_plain(name)) {
+            Some(name) => Ok(dir.join(BOXES).join(name)),
+            None => {
+                let lab = dir.join(LAB_FILE);
+                Err(OpsError::user(format!("`{}`: no catalog is at {:?}", lab.display(), h.catalog)))
+            }
+        };
+        return lab.hosts.iter().map(one).collect();
     }
     let mut found = BTreeSet::new();
     for entry in fs_err::read_dir(dir.join(BOXES))? {
