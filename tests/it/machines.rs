@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Server, keygen, user};
 use crate::support::World;
-use crate::support::machines::{a_box, bundle, can_make_disks, disk};
+use crate::support::machines::{PROFILE, a_box, bundle, can_make_disks, disk};
 
 /// A change of a tree, and how `diff` words it.
 type Change<'a> = (&'a str, &'a dyn Fn(&std::path::Path), &'a str);
@@ -163,6 +163,46 @@ fn a_home_without_room_says_how_much_a_box_needs() {
     let run = world.seen(&command.output().unwrap()).ends(1);
     let run = run.says(&["there is no room", "it needs 3 MiB", "VAGRANT_HOME"]);
     assert!(!run.err.contains("box.img") && !run.err.contains("metadata.json"), "{}", run.err);
+}
+
+#[test]
+fn a_build_keeps_its_hands_off_a_folder_of_somebody_elses() {
+    let world = World::new();
+    world.write("small.toml", PROFILE);
+    let refused = |words: &[&str]| {
+        let run = world.run(&["build", "small.toml"]).ends(1);
+        assert!(!world.path("small.lock").exists(), "it did not look before its work: {}", run.err);
+        run.says(&[&["`./small` is there already", "--out DIR"], words].concat());
+    };
+    world.write("small/Vagrantfile", "mine");
+    world.write("small/boxes/mine.box", "mine");
+    refused(&["it holds `Vagrantfile`"]);
+    std::fs::remove_file(world.path("small/Vagrantfile")).unwrap();
+    refused(&["it holds `boxes/mine.box`"]);
+    world.write("small/Vagrantfile", "");
+    world.write("small/lab.json", r#"{"name": "other", "bundle": "x"}"#);
+    refused(&["it is the folder of lab `other`"]);
+    assert_eq!(world.text("small/boxes/mine.box"), "mine");
+    std::fs::remove_dir_all(world.path("small")).unwrap();
+    world.write("small", "a file");
+    refused(&["it is no folder"]);
+}
+
+#[test]
+fn what_an_interrupted_build_left_of_a_folder_is_gone_on_with() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let import = || {
+        let mut command = world.command(&["box", "import", "small.labimg"]);
+        world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap()).ends(0);
+    };
+    import();
+    std::fs::remove_file(world.path("small/lab.json")).unwrap();
+    world.write("small/boxes/.box-x", "half");
+    import();
+    std::fs::remove_file(world.path("small/Vagrantfile")).unwrap();
+    import();
+    assert!(world.path("small/Vagrantfile").exists() && !world.path("small/boxes/.box-x").exists());
 }
 
 #[test]
