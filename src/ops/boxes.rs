@@ -27,7 +27,7 @@ const ENDINGS: [&str; 3] = [".box", ".box.sha256", ".json"];
 pub(super) fn require_place(profile: &Profile, bundle: &Path) -> Result<(), OpsError> {
     match profile.boxes.is_empty() {
         true => Ok(()),
-        false => require_ours(&folder_of(bundle), profile, "move it away, or build elsewhere: --out DIR"),
+        false => require_ours(&folder_of(bundle, &profile.name), profile, "move it away, or build elsewhere: --out DIR"),
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn write(
         return Ok(None);
     }
     require_place(&disk.profile, bundle)?;
-    let dir = folder_of(bundle);
+    let dir = folder_of(bundle, &disk.profile.name);
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
     let texts = folder(&disk.profile, boxes, epoch, &format!("../{name}"))?;
     fs_err::create_dir_all(dir.join(BOXES))?;
@@ -71,7 +71,7 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf,
         return Err(OpsError::user(format!("`{}` carries no boxes", bundle.path().display())));
     }
     let profile = profile_in(bundle)?;
-    let dir = out.map_or_else(|| folder_of(bundle.path()), Path::to_owned);
+    let dir = out.map_or_else(|| folder_of(bundle.path(), &profile.name), Path::to_owned);
     require_ours(&dir, &profile, "name another one: --out DIR")?;
     fs_err::create_dir_all(dir.join(BOXES))?;
     let texts = folder(&profile, &boxes, bundle.index().epoch, &seen_from(&dir, bundle.path())?)?;
@@ -90,9 +90,12 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf,
     Ok(dir)
 }
 
-/// The folder that belongs to a lab's bundle: beside it, and called like it.
-pub(super) fn folder_of(bundle: &Path) -> PathBuf {
-    bundle.with_extension("")
+/// The folder that belongs to the bundle of lab `name`: beside it, and called like it, or like the lab where that has no ending.
+pub(super) fn folder_of(bundle: &Path, name: &str) -> PathBuf {
+    match bundle.extension() {
+        Some(_) => bundle.with_extension(""),
+        None => bundle.with_file_name(name),
+    }
 }
 
 /// Refuses what is there and is not the folder of this lab, nor what an interrupted build of it left.

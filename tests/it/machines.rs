@@ -247,6 +247,41 @@ fn up(world: &World, server: &Server, key: &str) {
 }
 
 #[test]
+fn a_lab_of_machines_alone_names_its_folder() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let how = "labimg box import small.labimg, then: cd small && vagrant up";
+    world.run(&["up", "small.labimg"]).ends(1).says(&["come up with Vagrant", how]);
+    let run = world.run(&["status"]).ends(0);
+    assert!(run.out.is_empty(), "{}", run.out);
+    for lab in [&["verify"][..], &["verify", "small"]] {
+        world.run(lab).ends(1).says(&["cd FOLDER && labimg verify", "--vagrant FOLDER"]);
+    }
+    world.run(&["verify", "small.labimg"]).ends(1).says(&["there is no lab `small`", how]);
+    let mut command = world.command(&["box", "import", "small.labimg"]);
+    world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap()).ends(0);
+    world.run(&["verify", "small.labimg"]).ends(1).says(&["there is no lab `small`", "cd small && labimg verify"]);
+}
+
+#[test]
+fn a_copied_folder_takes_the_bundle_that_is_named() {
+    let Some(server) = Server::start() else { return };
+    let world = World::new();
+    up(&world, &server, &server.host_key);
+    std::fs::create_dir(world.path("else")).unwrap();
+    std::fs::rename(world.path("small"), world.path("else/where")).unwrap();
+    let folder = ["--vagrant", "else/where", "--only", "it answers"];
+    let verify = |lab: &[&str]| world.run(&[&["verify"], lab, &folder[..]].concat());
+    for lab in [&[][..], &["small"]] {
+        verify(lab).ends(1).says(&["there is no bundle", "labimg verify BUNDLE --vagrant else/where"]);
+    }
+    verify(&["small.labimg"]).ends(0);
+    world.write("garbage", "x");
+    verify(&["garbage"]).ends(1).says(&["is not a labimg bundle"]);
+    verify(&["other"]).ends(1).says(&["there is no lab `other`"]);
+}
+
+#[test]
 fn a_machine_with_another_host_key_ends_verify_with_4() {
     let Some(server) = Server::start() else { return };
     let world = World::new();

@@ -7,11 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::base::shell::word;
 use crate::build::vagrant_lab::BOXES;
 use crate::lab::vagrant::import::{Imported, Wanted, import, is_plain};
 use crate::lab::vagrant::{Folder, LAB_FILE};
+use crate::lab::{Machine, State};
+use crate::model::profile::{Profile, Reach};
+use crate::ops::check::profile_in;
 use crate::ops::{Ctx, OpsError, boxes};
 use crate::store::bundle::Bundle;
+
+/// How labs are found that `labimg status` does not know.
+const FOLDERS: &str = "`labimg status` lists labs, `labimg up BUNDLE` brings one up; Vagrant's machines are verified in their \
+                       folder: cd FOLDER && labimg verify, or: labimg verify --vagrant FOLDER";
 
 /// Where boxes are, and which are wanted.
 #[derive(Debug, Clone, Default)]
@@ -69,10 +77,61 @@ struct Entry {
     checksum: String,
 }
 
-/// Whether `lab`, as a person names it, is the lab of that folder.
-pub(super) fn is_meant(folder: &Folder, lab: Option<&str>) -> bool {
-    let same = |path: &str| fs_err::canonicalize(path).ok() == fs_err::canonicalize(&folder.bundle).ok();
-    lab.is_none_or(|lab| lab == folder.lab || Path::new(lab).is_file() && same(lab))
+/// The bundle of a folder's lab, where that lab is the one a person names: a bundle that is named, else the folder's own.
+///
+/// # Errors
+/// A file that is named and is no bundle; a bundle of the folder's own that is not there any more.
+pub(super) fn bundle_of(folder: &Folder, lab: Option<&str>) -> Result<Option<PathBuf>, OpsError> {
+    match lab {
+        Some(name) if name != folder.lab => {
+            let path = Path::new(name);
+            Ok((path.is_file() && Bundle::open(path)?.index().name == folder.lab).then(|| path.to_owned()))
+        }
+        _ if folder.bundle.is_file() => Ok(Some(folder.bundle.clone())),
+        _ => Err(OpsError::hinted(
+            format!(
+                "there is no bundle `{}`, where `{}` looks for it",
+                folder.bundle.display(),
+                folder.dir().join(LAB_FILE).display()
+            ),
+            format!("name the bundle: labimg verify BUNDLE --vagrant {}", word(folder.dir())),
+        )),
+    }
+}
+
+/// Whether Vagrant alone brings the lab up.
+pub(super) fn all_is_vagrants(profile: &Profile) -> bool {
+    let nothing_else = profile.cluster.is_empty() && profile.deploy.is_empty();
+    nothing_else && !profile.host.is_empty() && profile.host.iter().all(|h| h.reach == Reach::Vagrant)
+}
+
+/// What to type for the machines of lab `name` in `bundle` to come up.
+pub(super) fn how_to_come_up(bundle: &Path, name: &str) -> String {
+    let folder = boxes::folder_of(bundle, name);
+    format!("labimg box import {}, then: cd {} && vagrant up", word(bundle), word(&folder))
+}
+
+/// That a lab is not up, with what to type where it is, or may be, one of machines that Vagrant runs.
+pub(super) fn in_its_folder(error: OpsError, machine: &Machine, lab: Option<&str>) -> OpsError {
+    let up = |name: &str| State::new(&machine.state_root, name).dir().is_dir();
+    let named = lab.map(Path::new).filter(|path| path.is_file());
+    let profile = named.and_then(|path| profile_in(&Bundle::open(path).ok()?).ok());
+    let hint = match (named, profile, lab) {
+        (Some(path), Some(p), _) if p.host.iter().any(|h| h.reach == Reach::Vagrant) && !up(&p.name) => {
+            let folder = boxes::folder_of(path, &p.name);
+            match Folder::open(&folder) {
+                Ok(Some(_)) => format!("Vagrant runs its machines: cd {} && labimg verify", word(&folder)),
+                _ => format!(
+                    "Vagrant runs its machines: {} && labimg verify; where that folder is elsewhere: --vagrant FOLDER",
+                    how_to_come_up(path, &p.name)
+                ),
+            }
+        }
+        (None, None, Some(name)) if !up(name) => FOLDERS.to_owned(),
+        (None, None, None) if State::labs(&machine.state_root).is_ok_and(|labs| labs.is_empty()) => FOLDERS.to_owned(),
+        _ => return error,
+    };
+    OpsError::hinted(error.to_string(), hint)
 }
 
 /// Puts the boxes of a lab into Vagrant's `home`. Out of a bundle, its folder for Vagrant is made first; the boxes go from the
