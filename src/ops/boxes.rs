@@ -7,11 +7,12 @@ use super::OpsError;
 use super::check::profile_in;
 use super::profile::OnDisk;
 use crate::base::atomic;
-use crate::build::vagrant_box::provider_of;
+use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
 use crate::build::vagrant_lab::{BOXES, MadeBox, VAGRANTFILE, folder};
 use crate::lab::vagrant::{Folder, LAB_FILE};
 use crate::model::lock::FileKind;
-use crate::model::profile::Profile;
+use crate::model::platform::Platform;
+use crate::model::profile::{Host, Profile};
 use crate::store::Store;
 use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
@@ -64,13 +65,14 @@ pub(super) fn write(
 /// like it. One that is there and is this lab's is brought up to date; boxes of another build go out of it.
 ///
 /// # Errors
-/// A bundle without boxes, a folder that is there and something else, and I/O errors.
-pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf, OpsError> {
+/// A bundle without boxes, or without those for `provider`, a folder that is there and something else, and I/O errors.
+pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>, provider: Option<&str>) -> Result<PathBuf, OpsError> {
     let boxes = boxes_in(bundle)?;
     if boxes.is_empty() {
         return Err(OpsError::user(format!("`{}` carries no boxes", bundle.path().display())));
     }
     let profile = profile_in(bundle)?;
+    provider.map_or(Ok(()), |provider| has_provider(&profile, &boxes, provider))?;
     let dir = out.map_or_else(|| folder_of(bundle.path(), &profile.name), Path::to_owned);
     require_ours(&dir, &profile, "name another one: --out DIR")?;
     fs_err::create_dir_all(dir.join(BOXES))?;
@@ -88,6 +90,27 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf,
     write_texts(&dir, &texts)?;
     remove_others(&dir.join(BOXES), &boxes, &texts.keys().map(String::as_str).collect::<Vec<_>>())?;
     Ok(dir)
+}
+
+/// Refuses a provider that a box of the lab's machines is not made for; of a lab that has boxes alone, any box.
+fn has_provider(profile: &Profile, boxes: &[MadeBox], wanted: &str) -> Result<(), OpsError> {
+    let hosts: Vec<_> = profile.host.iter().filter_map(|h| Some((h.box_name.as_ref()?.as_str(), platform_of(h)))).collect();
+    for one in boxes.iter().filter(|b| hosts.is_empty() || hosts.contains(&(b.name.as_str(), b.platform))) {
+        let others = boxes.iter().filter(|b| (&b.name, b.platform) == (&one.name, one.platform));
+        let has: Vec<&str> = others.map(|b| provider_name(b.provider)).collect();
+        if !has.contains(&provider_of(wanted).map_or(wanted, |p| provider_name(box_of(p)))) {
+            let (lab, table, arch) = (&*profile.name, &one.name, one.platform.arch());
+            return Err(OpsError::hinted(
+                format!("{lab}/{table}-{arch} has no box for provider `{wanted}`"),
+                format!("it has: {}", has.join(", ")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn platform_of(host: &Host) -> Platform {
+    host.platform.as_ref().map_or(Platform::LinuxAmd64, |p| **p)
 }
 
 /// The folder that belongs to the bundle of lab `name`: beside it, and called like it, or like the lab where that has no ending.

@@ -89,6 +89,7 @@ fn boxes_come_out_of_a_bundle_alone() {
         world.seen(&command.env("VAGRANT_HOME", &home).output().unwrap())
     };
     import(&["small.labimg", "--provider", "vmware"]).ends(1).says(&["no box for provider `vmware`", "libvirt"]);
+    assert!(!world.path("small").exists(), "nothing was made");
     import(&["small.labimg"]).ends(0).says(&["small/server-amd64", "libvirt", "virtualbox", "cd small && vagrant up"]);
     let lab: Value = serde_json::from_str(&world.text("small/lab.json")).unwrap();
     assert_eq!((&lab["name"], &lab["bundle"]), (&json!("small"), &json!("../small.labimg")));
@@ -110,6 +111,16 @@ fn boxes_come_out_of_a_bundle_alone() {
     let done: Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!((&done["folder"], &done["boxes"][0]["provider"]), (&json!("small"), &json!("libvirt")));
     assert_eq!(done["machines"], json!(["cp"]));
+
+    let mut command = world.command(&["box", "import"]);
+    let here = command.current_dir(world.path("small")).env("VAGRANT_HOME", &home).output().unwrap();
+    world.seen(&here).ends(0).says(&["now: vagrant up"]);
+
+    std::fs::copy(world.path("small.labimg"), world.path("noending")).unwrap();
+    import(&["noending"]).ends(0).says(&["cd small && vagrant up"]);
+    std::fs::create_dir(world.path("else")).unwrap();
+    std::fs::copy(world.path("small.labimg"), world.path("else/small")).unwrap();
+    import(&["else/small"]).ends(1).says(&["`else/small` is there already", "it is no folder", "--out DIR"]);
 
     import(&["small.labimg", "--out", "else/where"]).ends(0).says(&["cd else/where && vagrant up"]);
     let lab: Value = serde_json::from_str(&world.text("else/where/lab.json")).unwrap();

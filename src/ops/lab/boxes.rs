@@ -145,7 +145,7 @@ pub fn box_import(ctx: &Ctx, options: &ImportOptions, home: &Path) -> Result<Lab
         false => Some(Bundle::open(&options.lab)?),
     };
     let dir = match (&named, &options.out) {
-        (Some(bundle), out) => boxes::write_from(bundle, out.as_deref())?,
+        (Some(bundle), out) => boxes::write_from(bundle, out.as_deref(), options.provider.as_deref())?,
         (None, None) => options.lab.clone(),
         (None, Some(_)) => {
             let message = format!("`{}` is a folder already: `--out` is for a bundle", options.lab.display());
