@@ -177,6 +177,27 @@ fn a_home_without_room_says_how_much_a_box_needs() {
 }
 
 #[test]
+fn two_files_of_different_kinds_are_each_named_for_what_they_are() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    world.write("good.box", small("l"));
+    world.write("garbage", "neither");
+    let (bundled, boxed) = ("`small.labimg` is a labimg bundle", "`good.box` is a box, disk image or archive (tar)");
+    let garbage = "`garbage` is not a labimg bundle: it is too short";
+    for (first, second, words) in [
+        ("good.box", "garbage", [boxed, garbage]),
+        ("garbage", "good.box", [garbage, boxed]),
+        ("good.box", "small.labimg", [boxed, bundled]),
+        ("small.labimg", "good.box", [bundled, boxed]),
+        ("small.labimg", "garbage", [bundled, garbage]),
+        ("garbage", "garbage", [garbage, "two bundles, or two boxes"]),
+    ] {
+        world.run(&["diff", first, second]).ends(1).says(&words);
+    }
+    world.run(&["diff", "good.box", "none"]).ends(1).says(&["none"]);
+}
+
+#[test]
 fn a_build_keeps_its_hands_off_a_folder_of_somebody_elses() {
     let world = World::new();
     world.write("small.toml", PROFILE);
