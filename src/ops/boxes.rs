@@ -28,7 +28,9 @@ const ENDINGS: [&str; 3] = [".box", ".box.sha256", ".json"];
 pub(super) fn require_place(profile: &Profile, bundle: &Path) -> Result<(), OpsError> {
     match profile.boxes.is_empty() {
         true => Ok(()),
-        false => require_ours(&folder_of(bundle, &profile.name), profile, "move it away, or build elsewhere: --out DIR"),
+        false => {
+            require_ours(&folder_of(bundle, &profile.name), profile, "move it away, or build elsewhere: --out DIR")
+        }
     }
 }
 
@@ -94,7 +96,8 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>, provider: Option<&
 
 /// Refuses a provider that a box of the lab's machines is not made for; of a lab that has boxes alone, any box.
 fn has_provider(profile: &Profile, boxes: &[MadeBox], wanted: &str) -> Result<(), OpsError> {
-    let hosts: Vec<_> = profile.host.iter().filter_map(|h| Some((h.box_name.as_ref()?.as_str(), platform_of(h)))).collect();
+    let hosts: Vec<_> =
+        profile.host.iter().filter_map(|h| Some((h.box_name.as_ref()?.as_str(), platform_of(h)))).collect();
     for one in boxes.iter().filter(|b| hosts.is_empty() || hosts.contains(&(b.name.as_str(), b.platform))) {
         let others = boxes.iter().filter(|b| (&b.name, b.platform) == (&one.name, one.platform));
         let has: Vec<&str> = others.map(|b| provider_name(b.provider)).collect();
@@ -144,7 +147,8 @@ fn require_ours(dir: &Path, profile: &Profile, hint: &str) -> Result<(), OpsErro
 
 /// What is in a folder without Vagrantfile or `lab.json`, which is written last, that no build of this lab can have left.
 fn others_in(dir: &Path, profile: &Profile) -> Result<Option<String>, OpsError> {
-    let lab = fs_err::read(dir.join(LAB_FILE)).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let lab =
+        fs_err::read(dir.join(LAB_FILE)).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
     if lab.is_some_and(|lab| lab["name"] == profile.name.as_str()) {
         return Ok(None);
     }
@@ -154,7 +158,8 @@ fn others_in(dir: &Path, profile: &Profile) -> Result<Option<String>, OpsError> 
     found.retain(|name| name != "Vagrantfile" || !same(name));
     match dir.join(BOXES) {
         boxes if boxes.is_dir() => {
-            found.extend(names_in(&boxes)?.into_iter().filter(|name| !ours(name)).map(|name| format!("{BOXES}/{name}")));
+            found
+                .extend(names_in(&boxes)?.into_iter().filter(|name| !ours(name)).map(|name| format!("{BOXES}/{name}")));
         }
         boxes if boxes.exists() => found.push(BOXES.to_owned()),
         _ => {}

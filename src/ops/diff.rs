@@ -129,7 +129,9 @@ enum Sort {
 impl Sort {
     fn of(path: &Path) -> Result<Self, OpsError> {
         match Bundle::open(path) {
-            Err(BundleError::NotABundle { why, .. }) => Ok(descent::format_of(path).map_or(Self::Other(why), Self::File)),
+            Err(BundleError::NotABundle { why, .. }) => {
+                Ok(descent::format_of(path).map_or(Self::Other(why), Self::File))
+            }
             opened => Ok(opened.map(|_| Self::Bundle)?),
         }
     }

@@ -195,7 +195,8 @@ mod tests {
             SourceError::from(DebianError::Unknown { set, name, place, nearest: Some("libarchive13".to_owned()) })
         };
         let told = too_old(&with_boxes, &lacks("toolchain (amd64)", "libarchive13t64")).unwrap();
-        let words = "boxes need a toolchain of Debian 13 (trixie) or later, for mke2fs 1.47.1: bookworm (amd64) has no package";
+        let words =
+            "boxes need a toolchain of Debian 13 (trixie) or later, for mke2fs 1.47.1: bookworm (amd64) has no package";
         assert!(told.to_string().starts_with(words), "{told}");
         for (profile, set, name) in [
             (&with_boxes, "toolchain (amd64)", "mmtools"),

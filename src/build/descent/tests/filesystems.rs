@@ -117,7 +117,10 @@ fn a_file_in_hundreds_of_pieces_is_compared_to_the_byte() {
     pieces.file().write_all_at(&[8], 900 * 8192 + 5).unwrap();
     let lines = told_of(&base, &bench.make("other", SEED));
     let byte = 900 * 8192 + 5;
-    assert!(lines.len() == 1 && lines[0].starts_with(&format!("/etc/pieces: content differs at byte {byte} ")), "{lines:#?}");
+    assert!(
+        lines.len() == 1 && lines[0].starts_with(&format!("/etc/pieces: content differs at byte {byte} ")),
+        "{lines:#?}"
+    );
 }
 
 #[test]
