@@ -120,8 +120,8 @@ impl Compared {
 /// What a file is that is to be compared.
 enum Sort {
     Bundle,
-    /// A box, disk image or archive; its format.
-    File(&'static str),
+    /// A box, disk image or archive: its format, and why it is no bundle.
+    File(&'static str, String),
     /// Neither; why it is no bundle.
     Other(String),
 }
@@ -129,9 +129,10 @@ enum Sort {
 impl Sort {
     fn of(path: &Path) -> Result<Self, OpsError> {
         match Bundle::open(path) {
-            Err(BundleError::NotABundle { why, .. }) => {
-                Ok(descent::format_of(path).map_or(Self::Other(why), Self::File))
-            }
+            Err(BundleError::NotABundle { why, .. }) => Ok(match descent::format_of(path) {
+                Some(format) => Self::File(format, why),
+                None => Self::Other(why),
+            }),
             opened => Ok(opened.map(|_| Self::Bundle)?),
         }
     }
@@ -140,7 +141,9 @@ impl Sort {
         let path = path.display();
         match self {
             Self::Bundle => format!("`{path}` is a labimg bundle"),
-            Self::File(format) => format!("`{path}` is a box, disk image or archive ({format})"),
+            Self::File(format, why) => {
+                format!("`{path}` is a box, disk image or archive ({format}), and is not a labimg bundle: {why}")
+            }
             Self::Other(why) => format!("`{path}` is not a labimg bundle: {why}; nor a box, disk image or archive"),
         }
     }
@@ -154,7 +157,7 @@ impl Sort {
 pub fn compare(old: &Path, new: &Path, scratch: &Path) -> Result<Compared, OpsError> {
     match (Sort::of(old)?, Sort::of(new)?) {
         (Sort::Bundle, Sort::Bundle) => {}
-        (Sort::File(_), Sort::File(_)) => {
+        (Sort::File(..), Sort::File(..)) => {
             let found = descent::files(old, new, scratch)?;
             let same = found.is_empty();
             return Ok(Compared::Files(FilesReport { old: old.to_owned(), new: new.to_owned(), same, found }));
