@@ -129,7 +129,10 @@ pub(super) fn imported(done: &LabImported) -> String {
         format!("{} {} ({}) {what}: {}\n", b.name, b.version, b.provider, b.directory.display())
     };
     let lines: String = done.boxes.iter().map(line).collect();
-    let next =
-        if done.machines.is_empty() { String::new() } else { format!("now: cd {} && vagrant up", word(&done.folder)) };
+    let next = match done.folder.as_path() {
+        _ if done.machines.is_empty() => String::new(),
+        here if here == Path::new(".") || here == Path::new("") => "now: vagrant up".to_owned(),
+        folder => format!("now: cd {} && vagrant up", word(folder)),
+    };
     lines + &next
 }

@@ -7,21 +7,38 @@ use super::OpsError;
 use super::check::profile_in;
 use super::profile::OnDisk;
 use crate::base::atomic;
-use crate::build::vagrant_box::provider_of;
-use crate::build::vagrant_lab::{BOXES, MadeBox, folder};
-use crate::lab::vagrant::Folder;
+use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
+use crate::build::vagrant_lab::{BOXES, MadeBox, VAGRANTFILE, folder};
+use crate::lab::vagrant::{Folder, LAB_FILE};
 use crate::model::lock::FileKind;
+use crate::model::platform::Platform;
+use crate::model::profile::{Host, Profile};
 use crate::store::Store;
 use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
 /// How the names of boxes start that are still being copied.
 const PART: &str = ".box-";
+/// How those of all others end that stand beside boxes, and of the boxes.
+const ENDINGS: [&str; 3] = [".box", ".box.sha256", ".json"];
+
+/// Refuses what stands where the folder of a lab's machines goes and is something else; of a lab without boxes, nothing.
+///
+/// # Errors
+/// Such a folder or file, and I/O errors.
+pub(super) fn require_place(profile: &Profile, bundle: &Path) -> Result<(), OpsError> {
+    match profile.boxes.is_empty() {
+        true => Ok(()),
+        false => {
+            require_ours(&folder_of(bundle, &profile.name), profile, "move it away, or build elsewhere: --out DIR")
+        }
+    }
+}
 
 /// Writes Vagrantfile, `lab.json`, catalogs and boxes into a folder named like the bundle, without its ending; nothing where the
 /// lab has no boxes. What is there already and the same stays as it is; boxes of an earlier build go.
 ///
 /// # Errors
-/// A machine of a box that was not made for it, and I/O errors.
+/// A machine of a box that was not made for it, what [`require_place`] refuses, and I/O errors.
 pub(super) fn write(
     disk: &OnDisk,
     boxes: &[MadeBox],
@@ -32,7 +49,8 @@ pub(super) fn write(
     if boxes.is_empty() {
         return Ok(None);
     }
-    let dir = bundle.with_extension("");
+    require_place(&disk.profile, bundle)?;
+    let dir = folder_of(bundle, &disk.profile.name);
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
     let texts = folder(&disk.profile, boxes, epoch, &format!("../{name}"))?;
     fs_err::create_dir_all(dir.join(BOXES))?;
@@ -49,20 +67,16 @@ pub(super) fn write(
 /// like it. One that is there and is this lab's is brought up to date; boxes of another build go out of it.
 ///
 /// # Errors
-/// A bundle without boxes, a folder that is there and something else, and I/O errors.
-pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf, OpsError> {
+/// A bundle without boxes, or without those for `provider`, a folder that is there and something else, and I/O errors.
+pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>, provider: Option<&str>) -> Result<PathBuf, OpsError> {
     let boxes = boxes_in(bundle)?;
     if boxes.is_empty() {
         return Err(OpsError::user(format!("`{}` carries no boxes", bundle.path().display())));
     }
     let profile = profile_in(bundle)?;
-    let dir = out.map_or_else(|| bundle.path().with_extension(""), Path::to_owned);
-    if !is_free(&dir)? && Folder::open(&dir)?.is_none_or(|f| f.lab != *profile.name) {
-        return Err(OpsError::hinted(
-            format!("`{}` is there already, and is not the folder of lab `{}`", dir.display(), *profile.name),
-            "name another one: --out DIR",
-        ));
-    }
+    provider.map_or(Ok(()), |provider| has_provider(&profile, &boxes, provider))?;
+    let dir = out.map_or_else(|| folder_of(bundle.path(), &profile.name), Path::to_owned);
+    require_ours(&dir, &profile, "name another one: --out DIR")?;
     fs_err::create_dir_all(dir.join(BOXES))?;
     let texts = folder(&profile, &boxes, bundle.index().epoch, &seen_from(&dir, bundle.path())?)?;
     for made in &boxes {
@@ -80,13 +94,89 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>) -> Result<PathBuf,
     Ok(dir)
 }
 
-/// Whether nothing stands there, or an empty folder.
-fn is_free(dir: &Path) -> Result<bool, OpsError> {
-    match fs_err::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(e.into()),
+/// Refuses a provider that a box of the lab's machines is not made for; of a lab that has boxes alone, any box.
+fn has_provider(profile: &Profile, boxes: &[MadeBox], wanted: &str) -> Result<(), OpsError> {
+    let hosts: Vec<_> =
+        profile.host.iter().filter_map(|h| Some((h.box_name.as_ref()?.as_str(), platform_of(h)))).collect();
+    for one in boxes.iter().filter(|b| hosts.is_empty() || hosts.contains(&(b.name.as_str(), b.platform))) {
+        let others = boxes.iter().filter(|b| (&b.name, b.platform) == (&one.name, one.platform));
+        let has: Vec<&str> = others.map(|b| provider_name(b.provider)).collect();
+        if !has.contains(&provider_of(wanted).map_or(wanted, |p| provider_name(box_of(p)))) {
+            let (lab, table, arch) = (&*profile.name, &one.name, one.platform.arch());
+            return Err(OpsError::hinted(
+                format!("{lab}/{table}-{arch} has no box for provider `{wanted}`"),
+                format!("it has: {}", has.join(", ")),
+            ));
+        }
     }
+    Ok(())
+}
+
+fn platform_of(host: &Host) -> Platform {
+    host.platform.as_ref().map_or(Platform::LinuxAmd64, |p| **p)
+}
+
+/// The folder that belongs to the bundle of lab `name`: beside it, and called like it, or like the lab where that has no ending.
+pub(super) fn folder_of(bundle: &Path, name: &str) -> PathBuf {
+    match bundle.extension() {
+        Some(_) => bundle.with_extension(""),
+        None => bundle.with_file_name(name),
+    }
+}
+
+/// Refuses what is there and is not the folder of this lab, nor what an interrupted build of it left.
+fn require_ours(dir: &Path, profile: &Profile, hint: &str) -> Result<(), OpsError> {
+    let what = match fs_err::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => "it is no folder".to_owned(),
+        Err(e) => return Err(e.into()),
+        Ok(_) => match Folder::open(dir)? {
+            Some(folder) if folder.lab == *profile.name => return Ok(()),
+            Some(folder) => format!("it is the folder of lab `{}`", folder.lab),
+            None => match others_in(dir, profile)? {
+                None => return Ok(()),
+                Some(other) => format!("it holds `{other}`, which labimg did not write"),
+            },
+        },
+    };
+    Err(OpsError::hinted(
+        format!("`{}` is there already, and is not the folder of lab `{}`: {what}", dir.display(), *profile.name),
+        hint,
+    ))
+}
+
+/// What is in a folder without Vagrantfile or `lab.json`, which is written last, that no build of this lab can have left.
+fn others_in(dir: &Path, profile: &Profile) -> Result<Option<String>, OpsError> {
+    let lab =
+        fs_err::read(dir.join(LAB_FILE)).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    if lab.is_some_and(|lab| lab["name"] == profile.name.as_str()) {
+        return Ok(None);
+    }
+    let ours = |name: &str| name.starts_with(PART) || profile.boxes.iter().any(|b| is_of(name, &b.name));
+    let mut found: Vec<String> = names_in(dir)?.into_iter().filter(|name| name != BOXES).collect();
+    let same = |name: &str| fs_err::read(dir.join(name)).is_ok_and(|text| text == VAGRANTFILE.as_bytes());
+    found.retain(|name| name != "Vagrantfile" || !same(name));
+    match dir.join(BOXES) {
+        boxes if boxes.is_dir() => {
+            found
+                .extend(names_in(&boxes)?.into_iter().filter(|name| !ours(name)).map(|name| format!("{BOXES}/{name}")));
+        }
+        boxes if boxes.exists() => found.push(BOXES.to_owned()),
+        _ => {}
+    }
+    found.sort_unstable();
+    Ok(found.into_iter().next())
+}
+
+/// Whether a file beside the boxes can be of box `of`: `OF-ARCH.json`, `OF-ARCH-PROVIDER.box`, `OF-ARCH-PROVIDER.box.sha256`.
+fn is_of(name: &str, of: &str) -> bool {
+    let rest = name.strip_prefix(of).and_then(|rest| rest.strip_prefix('-'));
+    rest.is_some_and(|rest| ENDINGS.iter().any(|end| rest.ends_with(end)))
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>, OpsError> {
+    let name = |entry: std::io::Result<fs_err::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    fs_err::read_dir(dir)?.map(name).collect()
 }
 
 /// The bundle's path as `lab.json` has it: relative where the folder stands beside it, so that both can be carried away.
@@ -171,12 +261,10 @@ fn remove_others(dir: &Path, boxes: &[MadeBox], texts: &[&str]) -> Result<(), Op
     let mut wanted: Vec<String> =
         boxes.iter().flat_map(|b| [b.file_name(), format!("{}.sha256", b.file_name())]).collect();
     wanted.extend(texts.iter().filter_map(|t| t.strip_prefix("boxes/")).map(str::to_owned));
-    for entry in fs_err::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let ours = name.starts_with(PART) || [".box", ".box.sha256", ".json"].iter().any(|end| name.ends_with(end));
+    for name in names_in(dir)? {
+        let ours = name.starts_with(PART) || ENDINGS.iter().any(|end| name.ends_with(end));
         if ours && !wanted.contains(&name) {
-            fs_err::remove_file(entry.path())?;
+            fs_err::remove_file(dir.join(name))?;
         }
     }
     Ok(())

@@ -64,6 +64,9 @@ pub struct BuildOutcome {
 /// written.
 pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<BuildOutcome, OpsError> {
     let disk = load(path)?;
+    let target = options.out.join(disk.bundle_name());
+    // Hours of work may come before the folder is written.
+    boxes::require_place(&disk.profile, &target)?;
     let locked = match disk.read_lock()? {
         Some(_) => None,
         None => {
@@ -84,7 +87,6 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     store.write_root(&locked_inputs, Made::These(&made.images), &kept)?;
     let description = describe(&profile, &lock_text, &all, &made.boxes, store.as_ref())?;
     fs_err::create_dir_all(&options.out)?;
-    let target = options.out.join(disk.bundle_name());
     let mut done = write(&description, store.as_ref(), &target, Options::default(), ctx.reporter.as_ref())?;
     if options.check {
         done = sound(ctx, &description, &store, &target, done)?;

@@ -117,17 +117,55 @@ impl Compared {
     }
 }
 
+/// What a file is that is to be compared.
+enum Sort {
+    Bundle,
+    /// A box, disk image or archive: its format, and why it is no bundle.
+    File(&'static str, String),
+    /// Neither; why it is no bundle.
+    Other(String),
+}
+
+impl Sort {
+    fn of(path: &Path) -> Result<Self, OpsError> {
+        match Bundle::open(path) {
+            Err(BundleError::NotABundle { why, .. }) => Ok(match descent::format_of(path) {
+                Some(format) => Self::File(format, why),
+                None => Self::Other(why),
+            }),
+            opened => Ok(opened.map(|_| Self::Bundle)?),
+        }
+    }
+
+    fn words(&self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::Bundle => format!("`{path}` is a labimg bundle"),
+            Self::File(format, why) => {
+                format!("`{path}` is a box, disk image or archive ({format}), and is not a labimg bundle: {why}")
+            }
+            Self::Other(why) => format!("`{path}` is not a labimg bundle: {why}; nor a box, disk image or archive"),
+        }
+    }
+}
+
 /// Compares two bundles, or two boxes, disk images or archives, down to the path. Compressed layers are unpacked into nameless
 /// files in `scratch`.
 ///
 /// # Errors
-/// As [`diff`]; files that can not be read.
+/// As [`diff`]; a bundle and something else, files that are neither, and those that can not be read.
 pub fn compare(old: &Path, new: &Path, scratch: &Path) -> Result<Compared, OpsError> {
-    let foreign = |path: &Path| matches!(Bundle::open(path), Err(BundleError::NotABundle { .. }));
-    if foreign(old) && foreign(new) && descent::looks_into(old) && descent::looks_into(new) {
-        let found = descent::files(old, new, scratch)?;
-        let same = found.is_empty();
-        return Ok(Compared::Files(FilesReport { old: old.to_owned(), new: new.to_owned(), same, found }));
+    match (Sort::of(old)?, Sort::of(new)?) {
+        (Sort::Bundle, Sort::Bundle) => {}
+        (Sort::File(..), Sort::File(..)) => {
+            let found = descent::files(old, new, scratch)?;
+            let same = found.is_empty();
+            return Ok(Compared::Files(FilesReport { old: old.to_owned(), new: new.to_owned(), same, found }));
+        }
+        (first, second) => {
+            let message = format!("{}; {}", first.words(old), second.words(new));
+            return Err(OpsError::hinted(message, "give two bundles, or two boxes, disk images or archives"));
+        }
     }
     let mut report = diff(old, new)?;
     if !report.same {

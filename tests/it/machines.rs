@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Server, keygen, user};
 use crate::support::World;
-use crate::support::machines::{a_box, bundle, can_make_disks, disk};
+use crate::support::machines::{PROFILE, a_box, bundle, can_make_disks, disk};
 
 /// A change of a tree, and how `diff` words it.
 type Change<'a> = (&'a str, &'a dyn Fn(&std::path::Path), &'a str);
@@ -89,6 +89,7 @@ fn boxes_come_out_of_a_bundle_alone() {
         world.seen(&command.env("VAGRANT_HOME", &home).output().unwrap())
     };
     import(&["small.labimg", "--provider", "vmware"]).ends(1).says(&["no box for provider `vmware`", "libvirt"]);
+    assert!(!world.path("small").exists(), "nothing was made");
     import(&["small.labimg"]).ends(0).says(&["small/server-amd64", "libvirt", "virtualbox", "cd small && vagrant up"]);
     let lab: Value = serde_json::from_str(&world.text("small/lab.json")).unwrap();
     assert_eq!((&lab["name"], &lab["bundle"]), (&json!("small"), &json!("../small.labimg")));
@@ -110,6 +111,16 @@ fn boxes_come_out_of_a_bundle_alone() {
     let done: Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!((&done["folder"], &done["boxes"][0]["provider"]), (&json!("small"), &json!("libvirt")));
     assert_eq!(done["machines"], json!(["cp"]));
+
+    let mut command = world.command(&["box", "import"]);
+    let here = command.current_dir(world.path("small")).env("VAGRANT_HOME", &home).output().unwrap();
+    world.seen(&here).ends(0).says(&["now: vagrant up"]);
+
+    std::fs::copy(world.path("small.labimg"), world.path("noending")).unwrap();
+    import(&["noending"]).ends(0).says(&["cd small && vagrant up"]);
+    std::fs::create_dir(world.path("else")).unwrap();
+    std::fs::copy(world.path("small.labimg"), world.path("else/small")).unwrap();
+    import(&["else/small"]).ends(1).says(&["`else/small` is there already", "it is no folder", "--out DIR"]);
 
     import(&["small.labimg", "--out", "else/where"]).ends(0).says(&["cd else/where && vagrant up"]);
     let lab: Value = serde_json::from_str(&world.text("else/where/lab.json")).unwrap();
@@ -165,6 +176,98 @@ fn a_home_without_room_says_how_much_a_box_needs() {
     assert!(!run.err.contains("box.img") && !run.err.contains("metadata.json"), "{}", run.err);
 }
 
+#[test]
+fn two_files_of_different_kinds_are_each_named_for_what_they_are() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    world.write("good.box", small("l"));
+    world.write("garbage", "neither");
+    let (bundled, boxed) = ("`small.labimg` is a labimg bundle", "`good.box` is a box, disk image or archive (tar)");
+    let garbage = "`garbage` is not a labimg bundle: it is too short";
+    for (first, second, words) in [
+        ("good.box", "garbage", [boxed, garbage]),
+        ("garbage", "good.box", [garbage, boxed]),
+        ("good.box", "small.labimg", [boxed, bundled]),
+        ("small.labimg", "good.box", [bundled, boxed]),
+        ("small.labimg", "garbage", [bundled, garbage]),
+        ("garbage", "garbage", [garbage, "two bundles, or two boxes"]),
+    ] {
+        world.run(&["diff", first, second]).ends(1).says(&words);
+    }
+    world.run(&["diff", "good.box", "none"]).ends(1).says(&["none"]);
+}
+
+#[test]
+fn a_build_keeps_its_hands_off_a_folder_of_somebody_elses() {
+    let world = World::new();
+    world.write("small.toml", PROFILE);
+    let refused = |words: &[&str]| {
+        let run = world.run(&["build", "small.toml"]).ends(1);
+        assert!(!world.path("small.lock").exists(), "it did not look before its work: {}", run.err);
+        run.says(&[&["`./small` is there already", "--out DIR"], words].concat());
+    };
+    world.write("small/Vagrantfile", "mine");
+    world.write("small/boxes/mine.box", "mine");
+    refused(&["it holds `Vagrantfile`"]);
+    std::fs::remove_file(world.path("small/Vagrantfile")).unwrap();
+    refused(&["it holds `boxes/mine.box`"]);
+    world.write("small/Vagrantfile", "");
+    world.write("small/lab.json", r#"{"name": "other", "bundle": "x"}"#);
+    refused(&["it is the folder of lab `other`"]);
+    assert_eq!(world.text("small/boxes/mine.box"), "mine");
+    std::fs::remove_dir_all(world.path("small")).unwrap();
+    world.write("small", "a file");
+    refused(&["it is no folder"]);
+}
+
+#[test]
+fn what_an_interrupted_build_left_of_a_folder_is_gone_on_with() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let import = || {
+        let mut command = world.command(&["box", "import", "small.labimg"]);
+        world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap()).ends(0);
+    };
+    import();
+    std::fs::remove_file(world.path("small/lab.json")).unwrap();
+    world.write("small/boxes/.box-x", "half");
+    import();
+    std::fs::remove_file(world.path("small/Vagrantfile")).unwrap();
+    import();
+    assert!(world.path("small/Vagrantfile").exists() && !world.path("small/boxes/.box-x").exists());
+}
+
+#[test]
+fn a_folder_of_a_strangers_writes_nothing_outside_vagrants_home() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let import = |lab: &str| {
+        let mut command = world.command(&["box", "import", lab]);
+        world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap())
+    };
+    import("small.labimg").ends(0);
+    std::fs::remove_dir_all(world.path("vagrant")).unwrap();
+    let catalog = world.text("small/boxes/server-amd64.json");
+    let (lab, outside) = (world.text("small/lab.json"), world.path("outside").display().to_string());
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut json: Value = serde_json::from_str(&catalog).unwrap();
+        change(&mut json);
+        world.write("small/boxes/server-amd64.json", json.to_string());
+    };
+    for evil in ["../../../outside", outside.as_str(), "..", ""] {
+        with(&|json| json["versions"][0]["version"] = json!(evil));
+        import("small").ends(4).says(&["its catalog gives it the version"]);
+        with(&|json| json["name"] = json!(evil));
+        import("small").ends(4).says(&["its catalog gives it the name"]);
+        with(&|json| json["versions"][0]["providers"][0]["url"] = json!(evil));
+        import("small").ends(1).says(&["a box stands beside its catalog"]);
+    }
+    world.write("small/boxes/server-amd64.json", &catalog);
+    world.write("small/lab.json", lab.replace("boxes/server-amd64.json", "boxes/../../x.json"));
+    import("small").ends(1).says(&["no catalog is at"]);
+    assert!(!world.path("outside").exists() && !world.path("vagrant").exists());
+}
+
 /// The lab's folder with what `vagrant up` would have left about `cp`.
 fn up(world: &World, server: &Server, key: &str) {
     bundle(&world.path("small.labimg"), &small("l"), &small("v"));
@@ -173,6 +276,41 @@ fn up(world: &World, server: &Server, key: &str) {
     let place = json!({"host": "127.0.0.1", "port": server.port, "user": user(), "host-key": key.trim()});
     world.write("small/.vagrant/labimg/hosts/cp.json", place.to_string());
     world.write("small/.vagrant/labimg/id_ed25519", std::fs::read(server.path("user")).unwrap());
+}
+
+#[test]
+fn a_lab_of_machines_alone_names_its_folder() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let how = "labimg box import small.labimg, then: cd small && vagrant up";
+    world.run(&["up", "small.labimg"]).ends(1).says(&["come up with Vagrant", how]);
+    let run = world.run(&["status"]).ends(0);
+    assert!(run.out.is_empty(), "{}", run.out);
+    for lab in [&["verify"][..], &["verify", "small"]] {
+        world.run(lab).ends(1).says(&["cd FOLDER && labimg verify", "--vagrant FOLDER"]);
+    }
+    world.run(&["verify", "small.labimg"]).ends(1).says(&["there is no lab `small`", how]);
+    let mut command = world.command(&["box", "import", "small.labimg"]);
+    world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap()).ends(0);
+    world.run(&["verify", "small.labimg"]).ends(1).says(&["there is no lab `small`", "cd small && labimg verify"]);
+}
+
+#[test]
+fn a_copied_folder_takes_the_bundle_that_is_named() {
+    let Some(server) = Server::start() else { return };
+    let world = World::new();
+    up(&world, &server, &server.host_key);
+    std::fs::create_dir(world.path("else")).unwrap();
+    std::fs::rename(world.path("small"), world.path("else/where")).unwrap();
+    let folder = ["--vagrant", "else/where", "--only", "it answers"];
+    let verify = |lab: &[&str]| world.run(&[&["verify"], lab, &folder[..]].concat());
+    for lab in [&[][..], &["small"]] {
+        verify(lab).ends(1).says(&["there is no bundle", "labimg verify BUNDLE --vagrant else/where"]);
+    }
+    verify(&["small.labimg"]).ends(0);
+    world.write("garbage", "x");
+    verify(&["garbage"]).ends(1).says(&["is not a labimg bundle"]);
+    verify(&["other"]).ends(1).says(&["there is no lab `other`"]);
 }
 
 #[test]

@@ -72,14 +72,14 @@ pub fn files(first: &Path, second: &Path, scratch: &Path) -> Result<Report, Buil
     compare(&a, &b, scratch).map_err(|e| BuildError::io(first, "compare", e))
 }
 
-/// Whether a file is one that [`files`] looks into and that is no bundle: a disk image or an archive.
-pub fn looks_into(path: &Path) -> bool {
+/// The format of a file that [`files`] looks into: a disk image or an archive; nothing of any other.
+pub fn format_of(path: &Path) -> Option<&'static str> {
     let head = || -> Option<Kind> {
         let file = fs_err::metadata(path).ok()?.is_file().then(|| fs_err::File::open(path).ok()).flatten()?;
         let bytes: Shared = Rc::new(FileBytes::new(file.into_parts().0).ok()?);
         kind_of(&bytes).ok()
     };
-    head().is_some_and(|kind| kind != Kind::Other)
+    head().filter(|kind| *kind != Kind::Other).map(Kind::word)
 }
 
 fn compare(a: &Shared, b: &Shared, scratch: &Path) -> io::Result<Report> {

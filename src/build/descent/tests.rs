@@ -10,7 +10,7 @@ use crate::store::bundle::Bundle;
 #[cfg(test)]
 mod disks;
 #[cfg(test)]
-mod filesystems;
+pub(super) mod filesystems;
 
 /// A member: path, text, mode, owner, time.
 struct File(&'static str, &'static str, u32, u64, u64);

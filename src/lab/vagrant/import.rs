@@ -61,17 +61,23 @@ pub struct Imported {
     pub unchanged: bool,
 }
 
+/// Whether a text out of somebody's file is the name of one file or folder, and leads nowhere else.
+pub fn is_plain(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']) && !name.contains(char::is_control)
+}
+
 /// Puts a box into Vagrant's home. `catalog` is the URL Vagrant shows as its origin.
 ///
 /// # Errors
-/// A box whose bytes are not what its catalog says, that is no plain archive of files, or does not fit on the disk. Nothing is
-/// left then.
+/// A name, version or provider that leads out of that home, a box whose bytes are not what its catalog says, that is no plain
+/// archive of files, or does not fit on the disk. Nothing is left then.
 pub fn import(
     wanted: &Wanted,
     home: &Path,
     catalog: Option<&str>,
     reporter: &dyn Reporter,
 ) -> Result<Imported, LabError> {
+    within(wanted)?;
     let of_name = home.join("boxes").join(wanted.name.replace('/', "-VAGRANTSLASH-"));
     let directory = of_name.join(&wanted.version).join(&wanted.provider);
     let done = |unchanged| Imported {
@@ -110,6 +116,23 @@ pub fn import(
         let _ = remove(&made);
     }
     placed.map(|()| done(false))
+}
+
+/// That what a catalog says names folders of Vagrant's home: it may be anybody's.
+fn within(wanted: &Wanted) -> Result<(), LabError> {
+    let names = [
+        ("name", &wanted.name, wanted.name.split('/').all(is_plain)),
+        ("version", &wanted.version, is_plain(&wanted.version)),
+        ("provider", &wanted.provider, is_plain(&wanted.provider)),
+    ];
+    match names.into_iter().find(|(.., fits)| !fits) {
+        None => Ok(()),
+        Some((what, text, _)) => {
+            let why = format!("its catalog gives it the {what} {text:?}, which is no name of a folder");
+            Err(LabError::mismatch("the box can not be imported", why)
+                .hint("labimg did not write that catalog so: build the lab again, or import from its bundle"))
+        }
+    }
 }
 
 fn remove(dir: &Path) -> Result<(), LabError> {
@@ -167,8 +190,7 @@ fn unpack(from: &Path, part: (u64, u64), dir: &Path) -> Result<(), LabError> {
     for (count, entry) in archive.entries_with_seek()?.enumerate() {
         let entry = entry.map_err(|e| bad(format!("it is no box of labimg's: {e}")))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
-        if count >= MEMBERS || !plain || entry.header().entry_type() != EntryType::Regular {
+        if count >= MEMBERS || !is_plain(&name) || entry.header().entry_type() != EntryType::Regular {
             return Err(bad(format!("`{name}` can not be in a box of labimg's")));
         }
         let to = dir.join(&name);
@@ -298,6 +320,26 @@ mod tests {
         let beside = Wanted { part: Some((1024, bytes.len() as u64)), version: "2".to_owned(), ..inside };
         let error = import(&beside, &dir.path().join("home"), None, &Silent).unwrap_err();
         assert!(error.to_string().contains("its catalog says"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_home_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = a_box(dir.path(), "box.img");
+        let home = dir.path().join("home");
+        let outside = dir.path().join("outside").display().to_string();
+        for evil in ["", ".", "..", "../x", "a\\b", "a\n", outside.as_str()] {
+            for wanted in [
+                Wanted { version: evil.to_owned(), ..good.clone() },
+                Wanted { provider: evil.to_owned(), ..good.clone() },
+                Wanted { name: format!("lab/{evil}"), ..good.clone() },
+                Wanted { name: evil.to_owned(), ..good.clone() },
+            ] {
+                assert!(import(&wanted, &home, None, &Silent).is_err(), "{evil:?}");
+            }
+        }
+        let left: Vec<_> = fs_err::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["x.box"]);
     }
 
     #[test]

@@ -7,11 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::base::shell::word;
 use crate::build::vagrant_lab::BOXES;
-use crate::lab::vagrant::import::{Imported, Wanted, import};
+use crate::lab::vagrant::import::{Imported, Wanted, import, is_plain};
 use crate::lab::vagrant::{Folder, LAB_FILE};
+use crate::lab::{Machine, State};
+use crate::model::profile::{Profile, Reach};
+use crate::ops::check::profile_in;
 use crate::ops::{Ctx, OpsError, boxes};
 use crate::store::bundle::Bundle;
+
+/// How labs are found that `labimg status` does not know.
+const FOLDERS: &str = "`labimg status` lists labs, `labimg up BUNDLE` brings one up; Vagrant's machines are verified in their \
+                       folder: cd FOLDER && labimg verify, or: labimg verify --vagrant FOLDER";
 
 /// Where boxes are, and which are wanted.
 #[derive(Debug, Clone, Default)]
@@ -69,10 +77,61 @@ struct Entry {
     checksum: String,
 }
 
-/// Whether `lab`, as a person names it, is the lab of that folder.
-pub(super) fn is_meant(folder: &Folder, lab: Option<&str>) -> bool {
-    let same = |path: &str| fs_err::canonicalize(path).ok() == fs_err::canonicalize(&folder.bundle).ok();
-    lab.is_none_or(|lab| lab == folder.lab || Path::new(lab).is_file() && same(lab))
+/// The bundle of a folder's lab, where that lab is the one a person names: a bundle that is named, else the folder's own.
+///
+/// # Errors
+/// A file that is named and is no bundle; a bundle of the folder's own that is not there any more.
+pub(super) fn bundle_of(folder: &Folder, lab: Option<&str>) -> Result<Option<PathBuf>, OpsError> {
+    match lab {
+        Some(name) if name != folder.lab => {
+            let path = Path::new(name);
+            Ok((path.is_file() && Bundle::open(path)?.index().name == folder.lab).then(|| path.to_owned()))
+        }
+        _ if folder.bundle.is_file() => Ok(Some(folder.bundle.clone())),
+        _ => Err(OpsError::hinted(
+            format!(
+                "there is no bundle `{}`, where `{}` looks for it",
+                folder.bundle.display(),
+                folder.dir().join(LAB_FILE).display()
+            ),
+            format!("name the bundle: labimg verify BUNDLE --vagrant {}", word(folder.dir())),
+        )),
+    }
+}
+
+/// Whether Vagrant alone brings the lab up.
+pub(super) fn all_is_vagrants(profile: &Profile) -> bool {
+    let nothing_else = profile.cluster.is_empty() && profile.deploy.is_empty();
+    nothing_else && !profile.host.is_empty() && profile.host.iter().all(|h| h.reach == Reach::Vagrant)
+}
+
+/// What to type for the machines of lab `name` in `bundle` to come up.
+pub(super) fn how_to_come_up(bundle: &Path, name: &str) -> String {
+    let folder = boxes::folder_of(bundle, name);
+    format!("labimg box import {}, then: cd {} && vagrant up", word(bundle), word(&folder))
+}
+
+/// That a lab is not up, with what to type where it is, or may be, one of machines that Vagrant runs.
+pub(super) fn in_its_folder(error: OpsError, machine: &Machine, lab: Option<&str>) -> OpsError {
+    let up = |name: &str| State::new(&machine.state_root, name).dir().is_dir();
+    let named = lab.map(Path::new).filter(|path| path.is_file());
+    let profile = named.and_then(|path| profile_in(&Bundle::open(path).ok()?).ok());
+    let hint = match (named, profile, lab) {
+        (Some(path), Some(p), _) if p.host.iter().any(|h| h.reach == Reach::Vagrant) && !up(&p.name) => {
+            let folder = boxes::folder_of(path, &p.name);
+            match Folder::open(&folder) {
+                Ok(Some(_)) => format!("Vagrant runs its machines: cd {} && labimg verify", word(&folder)),
+                _ => format!(
+                    "Vagrant runs its machines: {} && labimg verify; where that folder is elsewhere: --vagrant FOLDER",
+                    how_to_come_up(path, &p.name)
+                ),
+            }
+        }
+        (None, None, Some(name)) if !up(name) => FOLDERS.to_owned(),
+        (None, None, None) if State::labs(&machine.state_root).is_ok_and(|labs| labs.is_empty()) => FOLDERS.to_owned(),
+        _ => return error,
+    };
+    OpsError::hinted(error.to_string(), hint)
 }
 
 /// Puts the boxes of a lab into Vagrant's `home`. Out of a bundle, its folder for Vagrant is made first; the boxes go from the
@@ -86,7 +145,7 @@ pub fn box_import(ctx: &Ctx, options: &ImportOptions, home: &Path) -> Result<Lab
         false => Some(Bundle::open(&options.lab)?),
     };
     let dir = match (&named, &options.out) {
-        (Some(bundle), out) => boxes::write_from(bundle, out.as_deref())?,
+        (Some(bundle), out) => boxes::write_from(bundle, out.as_deref(), options.provider.as_deref())?,
         (None, None) => options.lab.clone(),
         (None, Some(_)) => {
             let message = format!("`{}` is a folder already: `--out` is for a bundle", options.lab.display());
@@ -124,6 +183,13 @@ fn of_catalog(
     for version in &catalog.versions {
         for provider in providers {
             let entry = version.provider(provider, &catalog.name)?;
+            if !is_plain(&entry.url) {
+                return Err(OpsError::user(format!(
+                    "`{}` says that a box is at {:?}: a box stands beside its catalog",
+                    path.display(),
+                    entry.url
+                )));
+            }
             let digest = Digest::from_hex(&entry.checksum)
                 .map_err(|e| OpsError::user(format!("`{}`: checksum: {e}", path.display())))?;
             let (file, part) = place.find(&atomic::parent(path).join(&entry.url), &digest)?;
@@ -138,7 +204,14 @@ fn of_catalog(
 /// The catalogs of the lab's machines; of a lab that has boxes alone, all of them.
 fn catalogs(dir: &Path, lab: &LabJson) -> Result<BTreeSet<PathBuf>, OpsError> {
     if !lab.hosts.is_empty() {
-        return Ok(lab.hosts.iter().map(|h| dir.join(&h.catalog)).collect());
+        let one = |h: &HostJson| match h.catalog.strip_prefix("boxes/").filter(|name| is_plain(name)) {
+            Some(name) => Ok(dir.join(BOXES).join(name)),
+            None => {
+                let lab = dir.join(LAB_FILE);
+                Err(OpsError::user(format!("`{}`: no catalog is at {:?}", lab.display(), h.catalog)))
+            }
+        };
+        return lab.hosts.iter().map(one).collect();
     }
     let mut found = BTreeSet::new();
     for entry in fs_err::read_dir(dir.join(BOXES))? {

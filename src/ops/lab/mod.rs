@@ -28,9 +28,15 @@ use crate::lab::{
 /// Brings up the lab of a bundle.
 ///
 /// # Errors
-/// As [`bring_up::up`].
+/// As [`bring_up::up`]; a lab of nothing but machines that Vagrant runs.
 pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up::Options) -> Result<Up, OpsError> {
     let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
+    if boxes::all_is_vagrants(&session.profile) {
+        return Err(OpsError::hinted(
+            format!("the machines of lab `{}` come up with Vagrant, and it has nothing else", session.name()),
+            boxes::how_to_come_up(bundle, session.name()),
+        ));
+    }
     Ok(bring_up::up(&session, options).await?)
 }
 
@@ -65,16 +71,21 @@ pub async fn verify(
     lab: Option<&str>,
     options: &check::Options,
 ) -> Result<Report, OpsError> {
-    let session = match &machine.vagrant {
-        Some(folder)
-            if boxes::is_meant(folder, lab) && !State::new(&machine.state_root, &folder.lab).dir().is_dir() =>
-        {
-            Session::open(&folder.bundle, machine.clone(), ctx.reporter.clone())?
-        }
-        _ => session(ctx, machine, lab)?,
-    };
+    let session = to_verify(ctx, machine, lab)?;
     let apis = apis(&session).await?;
     Ok(check::verify(&session, &apis, options).await?)
+}
+
+/// The lab that is up here, or whose machines came up from the folder that is named or stood in.
+fn to_verify(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session, OpsError> {
+    let state = |name: &str| State::new(&machine.state_root, name).dir().is_dir();
+    let folder = machine.vagrant.as_ref().filter(|folder| !state(&folder.lab));
+    if let Some(folder) = folder
+        && let Some(bundle) = boxes::bundle_of(folder, lab)?
+    {
+        return Ok(Session::open(&bundle, machine.clone(), ctx.reporter.clone())?);
+    }
+    session(ctx, machine, lab).map_err(|error| boxes::in_its_folder(error, machine, lab))
 }
 
 /// How labs are, live: all of this machine, or one.

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use super::choose::enter_wheel;
+use crate::model::box_packages::programs;
 use crate::model::image::ImageRef;
-use crate::model::lock::{FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedWheel};
+use crate::model::lock::{FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedWheel, toolchain_set};
 use crate::model::platform::Platform;
+use crate::model::profile::Profile;
 use crate::ops::profile::OnDisk;
 use crate::ops::{Ctx, OpsError};
 use crate::source::chart::ChartRequest;
+use crate::source::debian::DebianError;
 use crate::source::file::FileRequest;
 use crate::source::{Net, SourceError, chart, debian, file, oci, wheel};
 use crate::store::Store;
@@ -130,7 +133,23 @@ async fn debian_answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, name: &str)
         sets: disk.inputs.package_sets.values().filter(|s| s.debian == name).cloned().collect(),
     };
     let found = debian::resolve(&ctx.net, store, &request).await;
-    Ok(Answer::Debian(found.map_err(|e| wrap(format!("debian {name}"), e))?))
+    let failed = |e| too_old(&disk.profile, &e).unwrap_or_else(|| wrap(format!("debian {name}"), e));
+    Ok(Answer::Debian(found.map_err(failed)?))
+}
+
+/// What to say of a package that the toolchain's suite lacks, where nobody wrote its name: boxes need it.
+fn too_old(profile: &Profile, error: &SourceError) -> Option<OpsError> {
+    let (SourceError::Debian(error), Some(toolchain)) = (error, &profile.toolchain) else { return None };
+    let DebianError::Unknown { set, name, place, .. } = error.as_ref() else { return None };
+    let own = toolchain.packages.iter().any(|p| **p == **name);
+    let arch = ["amd64", "arm64"].into_iter().find(|arch| *set == toolchain_set(arch))?;
+    let of_boxes = !profile.boxes.is_empty() && programs(arch, true).any(|program| program == name);
+    (of_boxes && !own).then(|| {
+        OpsError::hinted(
+            format!("boxes need a toolchain of Debian 13 (trixie) or later, for mke2fs 1.47.1: {place} has no package `{name}`"),
+            "[toolchain] debian = \"trixie\", with a table [debian.trixie]; the machines' own suite may stay as it is",
+        )
+    })
 }
 
 async fn wheels_answer(net: &Net, store: &Arc<Store>, disk: &OnDisk, name: &str) -> Result<Answer, OpsError> {
@@ -148,4 +167,44 @@ async fn wheels_answer(net: &Net, store: &Arc<Store>, disk: &OnDisk, name: &str)
         wheel.sets = vec![name.to_owned()];
     }
     Ok(Answer::Wheels(wheels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::profile::parse;
+
+    #[test]
+    fn a_toolchain_too_old_for_boxes_is_told_as_that() {
+        let text = r#"
+            schema = 1
+            name = "x"
+            [debian.bookworm]
+            [toolchain]
+            debian = "bookworm"
+            packages = ["zstd", "mmtools"]
+            [[box]]
+            name = "server"
+            debian = "bookworm"
+        "#;
+        let with_boxes = parse("x.toml", text, &mut |_| Err("none".to_owned())).unwrap().profile;
+        let (start, _) = text.split_once("[[box]]").unwrap();
+        let without = parse("x.toml", start, &mut |_| Err("none".to_owned())).unwrap().profile;
+        let lacks = |set: &str, name: &str| {
+            let (set, name, place) = (set.to_owned(), name.to_owned(), "bookworm (amd64)".to_owned());
+            SourceError::from(DebianError::Unknown { set, name, place, nearest: Some("libarchive13".to_owned()) })
+        };
+        let told = too_old(&with_boxes, &lacks("toolchain (amd64)", "libarchive13t64")).unwrap();
+        let words =
+            "boxes need a toolchain of Debian 13 (trixie) or later, for mke2fs 1.47.1: bookworm (amd64) has no package";
+        assert!(told.to_string().starts_with(words), "{told}");
+        for (profile, set, name) in [
+            (&with_boxes, "toolchain (amd64)", "mmtools"),
+            (&with_boxes, "toolchain (amd64)", "zstd"),
+            (&with_boxes, "box server (amd64)", "libarchive13t64"),
+            (&without, "toolchain (amd64)", "libarchive13t64"),
+        ] {
+            assert!(too_old(profile, &lacks(set, name)).is_none(), "{set}: {name}");
+        }
+    }
 }

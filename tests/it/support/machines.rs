@@ -14,7 +14,7 @@ use labimg::store::bundle::{Options, write};
 use labimg::store::{Access, Store};
 
 /// One machine, `cp`, of box `server`, and checks on it; the file `MARK` says that the second runs.
-const PROFILE: &str = r#"
+pub const PROFILE: &str = r#"
 schema = 1
 name = "small"
 [debian.bookworm]

@@ -191,9 +191,11 @@ impl Fs {
         if inode.flags() & INLINE != 0 || !inode.has_extents() {
             return Err(damaged("its files are not in extents"));
         }
-        let mut nodes = vec![(inode.root().to_vec(), LEVELS)];
+        // The root is in the inode. Blocks are read when it is their turn: of those that wait there may be many.
+        let mut nodes = vec![(None, LEVELS)];
         let (mut found, mut tree) = (Vec::new(), Vec::new());
-        while let Some((node, most)) = nodes.pop() {
+        while let Some((block, most)) = nodes.pop() {
+            let node = block.map_or_else(|| Ok(inode.root().to_vec()), |block| self.read_block(block))?;
             let (count, depth) = (usize::from(le16(&node, 2)), le16(&node, 6));
             if le16(&node, 0) != EXTENT_MAGIC || 12 + 12 * count > node.len() || depth >= most {
                 return Err(damaged("an extent tree that can not be"));
@@ -205,7 +207,7 @@ impl Fs {
                 if depth > 0 {
                     let block = u64::from(le32(entry, 4)) | u64::from(le16(entry, 8)) << 32;
                     tree.push(block);
-                    nodes.push((self.read_block(block)?, depth));
+                    nodes.push((Some(block), depth));
                 } else {
                     found.push(extent(entry));
                 }

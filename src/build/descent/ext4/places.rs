@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 
 use super::super::bytes::differing_blocks;
 use super::Side;
@@ -51,9 +52,9 @@ enum Owner {
     /// Inodes, from this number on.
     Inodes(u32),
     Journal,
-    Directory(String),
+    Directory(Rc<str>),
     /// The content of a file, behind its end.
-    File(String),
+    File(Rc<str>),
     Attributes,
 }
 
@@ -169,7 +170,7 @@ fn owners(side: &Side) -> io::Result<Owners> {
             continue;
         }
         let (extents, tree) = fs.extents(&inode)?;
-        let name = String::from_utf8_lossy(path).into_owned();
+        let name = Rc::from(String::from_utf8_lossy(path));
         put(&mut found, &extents, if inode.is_dir() { Owner::Directory(name) } else { Owner::File(name) });
         found.extend(tree.into_iter().map(|b| (b, (1, Owner::Derived("extent trees")))));
     }

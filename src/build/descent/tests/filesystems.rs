@@ -8,16 +8,16 @@ use fs_err as fs;
 use super::*;
 
 /// A tree, and file systems of it.
-pub(super) struct Bench {
+pub(in crate::build::descent) struct Bench {
     dir: tempfile::TempDir,
 }
 
 pub(super) const UUID: &str = "6a3b1c7e-0000-4000-8000-000000000001";
-const SEED: &str = "6a3b1c7e-0000-4000-8000-000000000002";
+pub(in crate::build::descent) const SEED: &str = "6a3b1c7e-0000-4000-8000-000000000002";
 
 impl Bench {
     /// A tree with the usual kinds of things; nothing where mke2fs lacks.
-    pub(super) fn new() -> Option<Self> {
+    pub(in crate::build::descent) fn new() -> Option<Self> {
         if !have(&["mke2fs", "debugfs"]) {
             return None;
         }
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     /// A file system of the tree as it is.
-    pub(super) fn make(&self, name: &str, seed: &str) -> PathBuf {
+    pub(in crate::build::descent) fn make(&self, name: &str, seed: &str) -> PathBuf {
         self.settle();
         self.format(name, seed)
     }
@@ -66,7 +66,7 @@ impl Bench {
     }
 
     /// A copy that debugfs changed.
-    pub(super) fn changed(&self, from: &Path, commands: &str) -> PathBuf {
+    pub(in crate::build::descent) fn changed(&self, from: &Path, commands: &str) -> PathBuf {
         let image = from.with_extension("changed");
         fs::copy(from, &image).unwrap();
         run("debugfs", &["-w", "-f", "-", image.to_str().unwrap()], commands);
@@ -102,6 +102,25 @@ fn each_kind_of_change_of_a_path_is_named() {
     check(&["/usr/bin/short: target `../etc/big` in the first, `../etc/bag` in the second"]);
     fs::remove_file(tree.join("usr/bin/short")).unwrap();
     check(&["/usr/bin/short: only in the first"]);
+}
+
+#[test]
+fn a_file_in_hundreds_of_pieces_is_compared_to_the_byte() {
+    use std::os::unix::fs::FileExt;
+    let Some(bench) = Bench::new() else { return };
+    let pieces = fs::File::create(bench.tree().join("etc/pieces")).unwrap();
+    // More than the 340 extents that a block of 4 KiB holds, and than the 4 of an inode.
+    for n in 0..1000 {
+        pieces.file().write_all_at(&[7; 4096], n * 8192).unwrap();
+    }
+    let base = bench.make("base", SEED);
+    pieces.file().write_all_at(&[8], 900 * 8192 + 5).unwrap();
+    let lines = told_of(&base, &bench.make("other", SEED));
+    let byte = 900 * 8192 + 5;
+    assert!(
+        lines.len() == 1 && lines[0].starts_with(&format!("/etc/pieces: content differs at byte {byte} ")),
+        "{lines:#?}"
+    );
 }
 
 #[test]
