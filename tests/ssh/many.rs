@@ -59,7 +59,9 @@ async fn twenty_hosts_at_once() {
             assert!(lines.contains(&format!("host-{n:02}: {text}")), "{n} {text}");
         }
     }
-    assert_eq!(lines.len(), 19 * 3);
+    // Each once; whatever else a login shell of this machine may say, as one does that finds its own files busy.
+    let ours = |line: &&String| [": one", ": two", ": three\u{fffd}"].iter().any(|end| line.ends_with(end));
+    assert_eq!(lines.iter().filter(ours).count(), 19 * 3, "{lines:#?}");
     assert_eq!(rows.labels.lock().unwrap().len(), 20);
     assert!(rows.most.load(Ordering::SeqCst) <= 8 && rows.open.load(Ordering::SeqCst) == 0);
 }
