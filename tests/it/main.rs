@@ -1,6 +1,7 @@
 //! labimg as people meet it: the program and its exit codes, messages and files, against a loopback server a test controls.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
+// The whole server of tests/ssh, of which a part is used here.
 #[allow(dead_code)]
 #[path = "../ssh/server.rs"]
 mod server;

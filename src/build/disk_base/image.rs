@@ -34,8 +34,7 @@ const OTHERS: [(u64, &[u8], &str); 11] = [
 /// Files that are neither, overlays, encrypted and truncated images.
 pub(super) fn open(file: &Shared, what: &str) -> Result<Shared, BuildError> {
     let bad = |e: io::Error| unreadable(what, &e);
-    let len = usize::try_from(file.size()).unwrap_or(HEAD).min(HEAD);
-    let head = read_vec(file.as_ref(), 0, len).map_err(bad)?;
+    let head = head(file).map_err(bad)?;
     if head.starts_with(MAGIC) {
         refuse_overlay(file, &head, what)?;
         let image = Qcow2::open(file).map_err(bad)?;
@@ -50,6 +49,11 @@ pub(super) fn open(file: &Shared, what: &str) -> Result<Shared, BuildError> {
     Err(BuildError::user(message, "name a disk image of the distribution, one for QEMU or OpenStack"))
 }
 
+/// The start of a file or disk, by which it is known what it is.
+pub(super) fn head(bytes: &Shared) -> io::Result<Vec<u8>> {
+    read_vec(bytes.as_ref(), 0, usize::try_from(bytes.size()).unwrap_or(HEAD).min(HEAD))
+}
+
 /// What can not be read, and why.
 pub(super) fn unreadable(what: &str, error: &io::Error) -> BuildError {
     match error.kind() {
@@ -58,7 +62,8 @@ pub(super) fn unreadable(what: &str, error: &io::Error) -> BuildError {
     }
 }
 
-fn truncated(what: &str, why: &str) -> BuildError {
+/// What ends before it should.
+pub(super) fn truncated(what: &str, why: &str) -> BuildError {
     BuildError::user(
         format!("{what} is truncated: {why}"),
         "compare its size and its sha256 with those its publisher names",

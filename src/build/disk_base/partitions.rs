@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::image::unreadable;
+use super::image::{head, truncated, unreadable};
 use crate::build::BuildError;
 use crate::build::descent::bytes::{Shared, Window, array, read_vec};
 use crate::build::descent::ext4::{is_ext4, superblock::Fs};
@@ -62,11 +62,11 @@ impl Parts {
     /// Tables that can not be, partitions beyond the end of the disk.
     pub(super) fn of(disk: &Shared, what: &str) -> Result<Self, BuildError> {
         let bad = |e: io::Error| unreadable(what, &e);
-        let head = read_vec(disk.as_ref(), 0, 2048.min(usize::try_from(disk.size()).unwrap_or(2048))).map_err(bad)?;
+        let head = head(disk).map_err(bad)?;
         if is_ext4(&head) {
             let bytes = Window::of(disk, 0, disk.size());
             let (name, guid, kind) = Default::default();
-            return Ok(Self { all: vec![Part { number: 0, bytes, holds: "ext4", name, guid, kind }] });
+            return Ok(Self { all: vec![Part { number: 0, bytes, holds: EXT4, name, guid, kind }] });
         }
         if !table::is_table(&head, u64::MAX) {
             let holds = kind_of(disk);
@@ -82,10 +82,7 @@ impl Parts {
             let end = partition.start.saturating_add(partition.size);
             if end > disk.size() {
                 let why = format!("partition {number} ends at byte {end}, the disk at {}", disk.size());
-                return Err(BuildError::user(
-                    format!("{what} is truncated: {why}"),
-                    "compare its size and its sha256 with those its publisher names",
-                ));
+                return Err(truncated(what, &why));
             }
             all.push(Part::of(*number, partition, disk));
         }
