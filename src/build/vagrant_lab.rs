@@ -61,7 +61,7 @@ pub fn folder(
     }
     let mut hosts = Vec::new();
     for host in profile.host.iter().filter(|h| h.reach == Reach::Vagrant) {
-        let platform = host.platform.as_ref().map_or(Platform::LinuxAmd64, |p| **p);
+        let platform = host.runs_on();
         let table = host.box_name.as_ref().map(|b| b.as_str()).unwrap_or_default();
         let Some(version) = versions.get(&(table, platform)) else {
             let message = format!("machine `{}` is of box `{table}`, which is not made for {platform}", *host.name);

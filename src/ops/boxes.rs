@@ -11,8 +11,7 @@ use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
 use crate::build::vagrant_lab::{BOXES, MadeBox, VAGRANTFILE, folder};
 use crate::lab::vagrant::{Folder, LAB_FILE};
 use crate::model::lock::FileKind;
-use crate::model::platform::Platform;
-use crate::model::profile::{Host, Profile};
+use crate::model::profile::Profile;
 use crate::store::Store;
 use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
@@ -97,7 +96,7 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>, provider: Option<&
 /// Refuses a provider that a box of the lab's machines is not made for; of a lab that has boxes alone, any box.
 fn has_provider(profile: &Profile, boxes: &[MadeBox], wanted: &str) -> Result<(), OpsError> {
     let hosts: Vec<_> =
-        profile.host.iter().filter_map(|h| Some((h.box_name.as_ref()?.as_str(), platform_of(h)))).collect();
+        profile.host.iter().filter_map(|h| Some((h.box_name.as_ref()?.as_str(), h.runs_on()))).collect();
     for one in boxes.iter().filter(|b| hosts.is_empty() || hosts.contains(&(b.name.as_str(), b.platform))) {
         let others = boxes.iter().filter(|b| (&b.name, b.platform) == (&one.name, one.platform));
         let has: Vec<&str> = others.map(|b| provider_name(b.provider)).collect();
@@ -110,10 +109,6 @@ fn has_provider(profile: &Profile, boxes: &[MadeBox], wanted: &str) -> Result<()
         }
     }
     Ok(())
-}
-
-fn platform_of(host: &Host) -> Platform {
-    host.platform.as_ref().map_or(Platform::LinuxAmd64, |p| **p)
 }
 
 /// The folder that belongs to the bundle of lab `name`: beside it, and called like it, or like the lab where that has no ending.

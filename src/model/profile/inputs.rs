@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::inputs_made::{DebianInput, ImageDefs, MadeImage};
-use super::types::Profile;
+use super::types::{Host, Profile};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{FileKind, PackageSet, WheelSetLock};
@@ -67,12 +67,19 @@ pub struct RemoteInput {
     pub executable: bool,
 }
 
+impl Host {
+    /// Its platform; `linux/amd64` where the profile says nothing.
+    pub fn runs_on(&self) -> Platform {
+        self.platform.as_ref().map_or(Platform::LinuxAmd64, |p| **p)
+    }
+}
+
 impl Profile {
     /// The platforms of the lab's nodes and hosts; `linux/amd64` where the profile says nothing.
     pub fn platforms(&self) -> BTreeSet<Platform> {
         let nodes = self.cluster.iter().flat_map(|c| c.platforms.iter().map(|p| **p));
         let unsaid = self.cluster.iter().any(|c| c.platforms.is_empty()).then_some(Platform::LinuxAmd64);
-        let hosts = self.host.iter().map(|h| h.platform.as_ref().map_or(Platform::LinuxAmd64, |p| **p));
+        let hosts = self.host.iter().map(Host::runs_on);
         let all: BTreeSet<Platform> = nodes.chain(unsaid).chain(hosts).collect();
         if all.is_empty() { BTreeSet::from([Platform::LinuxAmd64]) } else { all }
     }
