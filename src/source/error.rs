@@ -30,6 +30,20 @@ pub enum SourceError {
         said: String,
         /// Its `WWW-Authenticate` headers.
         challenges: Vec<String>,
+        /// What is known of logging in there.
+        login: Login,
+    },
+    /// Somebody that a redirect led to wants credentials, and gets none.
+    #[error("`{url}` redirects to `{at}`, which does not let us in (status {status}){}", and_says(.said))]
+    Elsewhere {
+        /// What was asked for.
+        url: String,
+        /// Who answered.
+        at: String,
+        /// HTTP status.
+        status: u16,
+        /// What it said beside the status.
+        said: String,
     },
     /// Other bytes than they must be.
     #[error("`{url}` has digest {found}, not {expected}")]
@@ -175,6 +189,50 @@ pub enum SourceError {
     Internal(String),
 }
 
+/// What is known of logging in where somebody was not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// Nobody logs in there by labimg: a file, a chart repository.
+    Nowhere,
+    /// The user and password that an index's URL holds were sent and refused.
+    Index,
+    /// A registry for which no credential is known: its name, as `docker login` takes it.
+    Absent(String),
+    /// A registry that refused the credential known for it.
+    Refused(String),
+    /// A registry that asks for a kind of login labimg does not speak: its name, and the kinds.
+    Unspoken(String, String),
+}
+
+impl Login {
+    /// Of a request that is no registry's, with or without user and password.
+    pub(super) fn plain(sent: bool) -> Self {
+        if sent { Self::Index } else { Self::Nowhere }
+    }
+
+    /// What a person could do about it, when `url` was asked for.
+    fn hint(&self, url: &str) -> String {
+        let command = |registry: &str| match registry {
+            "docker.io" => "docker login".to_owned(),
+            other => format!("docker login {other}"),
+        };
+        match self {
+            Self::Nowhere => format!("labimg sends no password there: is the URL right, and open to everybody at {}?", host(url)),
+            Self::Index => format!("{} refuses the user and password of its URL in the settings", host(url)),
+            Self::Absent(registry) => {
+                format!("log in first: {} (registries also say this of names they do not have)", command(registry))
+            }
+            Self::Refused(registry) => format!(
+                "{registry} refuses the login that is configured for it: is it still good, and may it read this? {}",
+                command(registry)
+            ),
+            Self::Unspoken(registry, kinds) => {
+                format!("{registry} wants a login by {kinds}; labimg speaks Basic and Bearer")
+            }
+        }
+    }
+}
+
 /// What sort of failure it is: what a caller may want to tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -210,7 +268,9 @@ impl SourceError {
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Mismatch { .. } | Self::Size { .. } | Self::Store(StoreError::Mismatch { .. }) => ErrorKind::Mismatch,
             Self::TooLarge { .. } | Self::Answer { .. } => ErrorKind::Content,
-            Self::Unreachable { .. } | Self::Status { .. } | Self::Redirect { .. } => ErrorKind::Unreachable,
+            Self::Unreachable { .. } | Self::Status { .. } | Self::Redirect { .. } | Self::Elsewhere { .. } => {
+                ErrorKind::Unreachable
+            }
             Self::Offline { .. } => ErrorKind::Offline,
             Self::Unsupported { .. } | Self::Archive { .. } | Self::Platform { .. } => ErrorKind::Content,
             Self::Debian(error) => error.kind(),
@@ -241,7 +301,13 @@ impl SourceError {
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
             Self::Wheel(error) => error.hint(),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
-            Self::Unauthorized { url, .. } => Some(format!("log in first: docker login {}", host(url))),
+            Self::Unauthorized { url, login, .. } => Some(login.hint(url)),
+            Self::Elsewhere { url, at, .. } => Some(format!(
+                "{} sent us to {}, which gets no password of yours; if that stays so, it is for those who run {}",
+                host(url),
+                host(at),
+                host(url)
+            )),
             Self::Unreachable { url, why, mirror_of, .. } => Some(unreachable_hint(url, why, mirror_of.as_deref(), None)),
             Self::Offline { .. } => {
                 Some("run the same command without --offline (or LABIMG_OFFLINE) once".to_owned())
@@ -265,7 +331,6 @@ fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]
                 image.tagged()
             ))
         }
-        ErrorKind::Unauthorized if image.registry == "docker.io" => Some("log in first: docker login".to_owned()),
         _ => match error {
             SourceError::Unreachable { url, why, mirror_of, .. } => {
                 Some(unreachable_hint(url, why, mirror_of.as_deref(), Some(&image.registry)))

@@ -173,6 +173,20 @@ impl Partial {
         Ok(())
     }
 
+    /// The digest of the bytes so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
+    /// Reads the bytes so far, from the start. Nothing can be written after that but what starts anew ([`Self::restart`]).
+    ///
+    /// # Errors
+    /// When the file can not be rewound.
+    pub fn reader(&mut self) -> Result<impl Read + '_, StoreError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(|e| StoreError::io(&self.path, "seek", e))?;
+        Ok(&mut self.file)
+    }
+
     /// Takes in the bytes an earlier run left.
     fn rehash(&mut self) -> Result<(), StoreError> {
         let failed = |e| StoreError::io(&self.path, "read", e);

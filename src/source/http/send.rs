@@ -6,12 +6,11 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, WW
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
+use super::origin::Trail;
 use super::retry;
 use crate::source::net::chain;
+use crate::source::error::Login;
 use crate::source::{Net, SourceError};
-
-/// How many redirects in a row are followed.
-const MOST_REDIRECTS: usize = 10;
 
 /// How much of an error's body is read for what it says.
 const SAID_LIMIT: usize = 16 * 1024;
@@ -22,7 +21,7 @@ pub struct Call<'a> {
     pub url: &'a Url,
     /// Headers, without `Authorization`.
     pub headers: HeaderMap,
-    /// `Authorization`, for the URL's own host only.
+    /// `Authorization`, for the URL's own origin only.
     pub auth: Option<&'a HeaderValue>,
     /// A form to post; without one the request is a GET.
     pub form: Option<&'a str>,
@@ -73,42 +72,36 @@ pub fn shown(url: &Url) -> String {
     crate::model::url_policy::shown(url.as_str())
 }
 
+/// A response that can be used, and how we came to it.
+pub struct Answer {
+    /// Of status 200, 206 or 416.
+    pub response: Response,
+    /// Whether nobody but the origin that was asked had a say.
+    pub own: bool,
+}
+
 /// Sends the request, follows redirects, and gives a response of status 200, 206 or 416.
 ///
 /// # Errors
 /// [`Failure::Again`] for a connection that failed and for statuses that pass; else what the status means.
-pub async fn send(net: &Net, call: &Call<'_>) -> Result<Response, Failure> {
+pub async fn send(net: &Net, call: &Call<'_>) -> Result<Answer, Failure> {
     let mut url = call.url.clone();
-    let mut seen = vec![url.clone()];
-    let mut auth = call.auth;
+    let mut trail = Trail::new(&url);
     loop {
+        let auth = call.auth.filter(|_| trail.own());
         let response = once(net, &url, call, auth).await?;
-        let Some(next) = redirect(&response, &url).map_err(|why| redirect_error(call.url, why))? else {
-            return judge(response, call.url).await;
+        let Some(location) = location(&response).map_err(|why| redirect_error(call.url, why))? else {
+            return judge(response, call, &url, trail.own()).await;
         };
-        if seen.contains(&next) {
-            return Err(redirect_error(call.url, "in a circle".to_owned()));
-        }
-        if seen.len() > MOST_REDIRECTS {
-            return Err(redirect_error(call.url, format!("more than {MOST_REDIRECTS} times")));
-        }
         if call.form.is_some() {
             return Err(redirect_error(call.url, "a request that carries credentials".to_owned()));
         }
-        if !same_origin(&url, &next) {
-            auth = None;
-        }
-        seen.push(next.clone());
-        url = next;
+        url = trail.follow(&location).map_err(|why| redirect_error(call.url, why))?;
     }
 }
 
 fn redirect_error(url: &Url, why: String) -> Failure {
     Failure::Fatal(SourceError::Redirect { url: shown(url), why })
-}
-
-fn same_origin(a: &Url, b: &Url) -> bool {
-    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
 async fn once(net: &Net, url: &Url, call: &Call<'_>, auth: Option<&HeaderValue>) -> Result<Response, Failure> {
@@ -142,38 +135,46 @@ fn connection_failure(url: &Url, error: reqwest::Error) -> Failure {
 }
 
 /// Where the response redirects to, if it does.
-fn redirect(response: &Response, from: &Url) -> Result<Option<Url>, String> {
+fn location(response: &Response) -> Result<Option<String>, String> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let location = response.headers().get(LOCATION).ok_or("without a `Location`")?;
     let text = std::str::from_utf8(location.as_bytes()).map_err(|_| "to something that is not text")?;
-    let mut next = from.join(text).map_err(|e| format!("to something that is no URL: {e}"))?;
-    match (from.scheme(), next.scheme()) {
-        ("https", "http") => return Err(format!("from https to plain http ({})", shown(&next))),
-        (_, "http" | "https") => {}
-        (_, other) => return Err(format!("to a URL of scheme `{other}`")),
-    }
-    // A password in a `Location` would be sent as a header of its own.
-    let _ = (next.set_username(""), next.set_password(None));
-    next.set_fragment(None);
-    Ok(Some(next))
+    Ok(Some(text.to_owned()))
 }
 
-async fn judge(response: Response, asked: &Url) -> Result<Response, Failure> {
+/// Whether a status may be another one a moment later: a busy or broken server, and what proxies and CDNs answer in the place of a
+/// server that they did not reach (their own numbers, 499 and 520 to 530, among them). 501 and 505 (RFC 9110, section 15.6) are
+/// about the request itself and stay.
+fn may_pass(code: u16) -> bool {
+    match code {
+        408 | 425 | 429 | 499 => true,
+        501 | 505 => false,
+        _ => (500..600).contains(&code),
+    }
+}
+
+/// What the status of the last response means; `at` is who answered.
+async fn judge(response: Response, call: &Call<'_>, at: &Url, own: bool) -> Result<Answer, Failure> {
     let status = response.status();
     if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
-        return Ok(response);
+        return Ok(Answer { response, own });
     }
     let after = retry::retry_after(response.headers());
     let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter();
     let challenges: Vec<String> = challenges.filter_map(|v| v.to_str().ok().map(str::to_owned)).collect();
     let said = said(response).await;
-    let (url, code) = (shown(asked), status.as_u16());
+    let (url, code) = (shown(call.url), status.as_u16());
     match code {
         404 | 410 => Err(SourceError::NotFound { url, said }.into()),
-        401 | 403 => Err(SourceError::Unauthorized { url, status: code, said, challenges }.into()),
-        408 | 425 | 429 | 500 | 502 | 503 | 504 => {
+        // Whatever it asks for, it is not the one that our credentials are for.
+        401 | 403 if !own => Err(SourceError::Elsewhere { url, at: shown(at), status: code, said }.into()),
+        401 | 403 => {
+            let login = Login::plain(call.auth.is_some());
+            Err(SourceError::Unauthorized { url, status: code, said, challenges, login }.into())
+        }
+        code if may_pass(code) => {
             Err(Failure::Again(Trouble { why: format!("status {status}"), after, status: Some((code, said)) }))
         }
         _ => Err(SourceError::Status { url, status: code, tries: 1, said }.into()),
@@ -214,4 +215,17 @@ fn json_message(json: &serde_json::Value) -> Option<String> {
 /// Asks for the bytes from `offset` on.
 pub fn range_from(headers: &mut HeaderMap, offset: u64) {
     headers.insert(RANGE, HeaderValue::from_str(&format!("bytes={offset}-")).unwrap_or(HeaderValue::from_static("")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_pass;
+
+    #[test]
+    fn statuses_that_pass() {
+        let passing: Vec<u16> = (100..1000).filter(|code| may_pass(*code)).collect();
+        let expected: Vec<u16> =
+            [408, 425, 429, 499].into_iter().chain((500..600).filter(|code| ![501, 505].contains(code))).collect();
+        assert_eq!(passing, expected);
+    }
 }

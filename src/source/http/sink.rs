@@ -72,6 +72,11 @@ impl ScratchSink {
         Ok(Self { file: store.scratch()?, len: 0 })
     }
 
+    /// A file that has `len` bytes, wherever it was read to.
+    pub fn of(file: std::fs::File, len: u64) -> Self {
+        Self { file, len }
+    }
+
     /// The file, to be read from its start.
     ///
     /// # Errors

@@ -7,8 +7,9 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use url::Url;
 
+use super::coding::Coding;
 use super::retry::Tries;
-use super::send::{self, Call, Failure, Trouble, shown};
+use super::send::{self, Answer, Call, Failure, Trouble, shown};
 use super::sink::Sink;
 use crate::base::report::{Reporter, Task};
 use crate::source::{Net, SourceError};
@@ -20,7 +21,7 @@ pub struct Get<'a> {
     pub url: &'a Url,
     /// `Accept`.
     pub accept: Option<&'static str>,
-    /// `Authorization`, sent to the URL's own host only.
+    /// `Authorization`, sent to the URL's own origin only.
     pub auth: Option<&'a HeaderValue>,
     /// A form to post instead of a GET.
     pub form: Option<&'a str>,
@@ -43,12 +44,20 @@ impl<'a> Get<'a> {
     }
 }
 
+/// The last response, without its body.
+pub struct Head {
+    /// Its headers; empty when there was nothing left to ask for.
+    pub headers: HeaderMap,
+    /// Where it came from, redirects followed.
+    pub url: Url,
+    /// Whether nobody but the origin that was asked had a say in that.
+    pub own: bool,
+}
+
 /// A body that arrived whole.
 pub struct Received {
-    /// Headers of the last response; empty when there was nothing left to ask for.
-    pub headers: HeaderMap,
-    /// Where the last response came from, redirects followed.
-    pub url: Url,
+    /// The response it came with.
+    pub head: Head,
     /// Whether bytes of more than one response went in.
     pub joined: bool,
 }
@@ -124,10 +133,11 @@ pub async fn transfer(
         // Only bytes nobody got before are progress: a body that starts anew each time would else be tried for ever.
         let reached = *furthest.get_or_insert(before);
         if before > 0 && get.size == Some(before) {
-            return Ok(Received { headers: HeaderMap::new(), url: get.url.clone(), joined });
+            let head = Head { headers: HeaderMap::new(), url: get.url.clone(), own: true };
+            return Ok(Received { head, joined });
         }
         match attempt(net, get, sink, progress).await {
-            Ok((headers, url)) => return Ok(Received { headers, url, joined }),
+            Ok(head) => return Ok(Received { head, joined }),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(trouble)) => {
                 furthest = Some(reached.max(sink.len()));
@@ -152,16 +162,21 @@ async fn attempt(
     get: &Get<'_>,
     sink: &mut impl Sink,
     progress: &mut Progress<'_>,
-) -> Result<(HeaderMap, Url), Failure> {
+) -> Result<Head, Failure> {
     let _permit = net.permit(get.url).await?;
     progress.start(sink.len());
     let call = Call { url: get.url, headers: headers(get, sink), auth: get.auth, form: get.form };
-    let response = send::send(net, &call).await?;
-    let head = (response.headers().clone(), response.url().clone());
+    let Answer { response, own } = send::send(net, &call).await?;
+    let head = Head { headers: response.headers().clone(), url: response.url().clone(), own };
     let Some(total) = start(get, sink, &response)? else {
         return Ok(head);
     };
-    receive(net, (get, total.unwrap_or(get.limit)), sink, progress, response).await?;
+    let most = match (total, Coding::declared(&head.headers)) {
+        (Some(total), _) => total,
+        (None, Some(_)) => get.size.map_or(get.limit, Coding::grown),
+        (None, None) => get.limit,
+    };
+    receive(net, (get, most), sink, progress, response).await?;
     match total.filter(|total| sink.len() < *total) {
         Some(total) => Err(Trouble::connection(format!("it ended after {} of {total} bytes", sink.len()))),
         None => Ok(head),
@@ -196,9 +211,7 @@ fn start(get: &Get<'_>, sink: &mut impl Sink, response: &Response) -> Result<Opt
             if sink.len() > 0 {
                 sink.restart()?;
             }
-            let declared = number(response.headers().get(CONTENT_LENGTH));
-            right_size(get, declared)?;
-            let total = get.size.or(declared);
+            let total = total(get, response, number(response.headers().get(CONTENT_LENGTH)))?;
             // One more file per blob is worth its price only where a resume is worth much, or needs it.
             if !get.checked || total.is_none_or(|total| total >= VALIDATED) {
                 sink.set_validator(validator(response.headers()).as_deref())?;
@@ -213,8 +226,7 @@ fn continued(get: &Get<'_>, sink: &mut impl Sink, response: &Response) -> Result
     let text = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     match content_range(text) {
         Some((from, total)) if from == sink.len() && sink.len() > 0 => {
-            right_size(get, total)?;
-            Ok(get.size.or(total))
+            Ok(self::total(get, response, total)?)
         }
         _ => {
             let why = format!("it sent `Content-Range: {text}` when asked for bytes from {} on", sink.len());
@@ -236,15 +248,18 @@ fn past_the_end(sink: &mut impl Sink, response: &Response) -> Result<(), Failure
     Err(Trouble::connection(why))
 }
 
-fn right_size(get: &Get<'_>, found: Option<u64>) -> Result<(), SourceError> {
+/// The size the sink must reach, where it is known, when the peer's body has `found` bytes. A coded body has a size of its own.
+fn total(get: &Get<'_>, response: &Response, found: Option<u64>) -> Result<Option<u64>, SourceError> {
+    let coded = Coding::declared(response.headers()).is_some();
+    let limit = if coded { get.size.map_or(get.limit, Coding::grown) } else { get.limit };
     match (get.size, found) {
-        (Some(expected), Some(found)) if expected != found => {
+        (Some(expected), Some(found)) if expected != found && !coded => {
             Err(SourceError::Size { url: shown(get.url), expected, found })
         }
-        (None, Some(found)) if found > get.limit => {
-            Err(SourceError::TooLarge { url: shown(get.url), limit: get.limit })
+        (size, Some(found)) if (size.is_none() || coded) && found > limit => {
+            Err(SourceError::TooLarge { url: shown(get.url), limit })
         }
-        _ => Ok(()),
+        (size, found) => Ok(if coded { found } else { size.or(found) }),
     }
 }
 

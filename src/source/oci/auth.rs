@@ -13,7 +13,8 @@ use url::Url;
 use super::endpoint::Endpoint;
 use crate::base::base64;
 use crate::source::credentials::{Credential, Secret};
-use crate::source::http::{get_small, post_form};
+use crate::source::error::Login;
+use crate::source::http::{get_small, post_form, realm};
 use crate::source::{Net, SourceError};
 
 /// Token answers are small; some registries' JWTs are not that small.
@@ -49,16 +50,46 @@ pub async fn with_auth<T, F: Future<Output = Result<T, SourceError>>>(
     let slot = net.tokens().slot(endpoint, repository);
     let mut used = slot.lock().await.clone();
     let mut round = 0;
+    let mut known = None;
     loop {
         let refused = match work(used.clone()).await {
-            Err(SourceError::Unauthorized { url, status: 401, said, challenges }) if round < ROUNDS => {
-                SourceError::Unauthorized { url, status: 401, said, challenges }
-            }
-            other => return other,
+            Err(error @ SourceError::Unauthorized { status: 401, .. }) if round < ROUNDS => error,
+            Err(error) => return Err(explained(net, endpoint, repository, known, error).await),
+            done => return done,
         };
         round += 1;
-        used = Some(renewed(net, endpoint, repository, &slot, used, refused).await?);
+        used = match renewed(net, endpoint, repository, &slot, used, refused, &mut known).await {
+            Ok(header) => Some(header),
+            Err(error) => return Err(explained(net, endpoint, repository, known, error).await),
+        };
     }
+}
+
+/// A refusal, with what is known of logging in to that registry (whoever of its servers said no).
+/// `known` says whether there is a credential, where that was looked up.
+async fn explained(
+    net: &Net,
+    endpoint: &Endpoint,
+    repository: &str,
+    known: Option<bool>,
+    mut error: SourceError,
+) -> SourceError {
+    if let SourceError::Unauthorized { login, challenges, .. } = &mut error {
+        let registry = endpoint.credentials.clone();
+        let known = match known {
+            Some(known) => known,
+            None => matches!(net.credentials().find(&registry, repository).await, Ok(Some(_))),
+        };
+        let asked: Vec<String> =
+            challenges.iter().flat_map(|text| parse_challenges(text)).map(|challenge| challenge.scheme).collect();
+        let spoken = asked.is_empty() || asked.iter().any(|scheme| ["basic", "bearer"].contains(&scheme.as_str()));
+        *login = match known {
+            _ if !spoken => Login::Unspoken(registry, asked.join(", ")),
+            true => Login::Refused(registry),
+            false => Login::Absent(registry),
+        };
+    }
+    error
 }
 
 /// A header other than the one just refused: what somebody else got meanwhile, or a new one.
@@ -69,12 +100,14 @@ async fn renewed(
     slot: &Slot,
     used: Option<HeaderValue>,
     refused: SourceError,
+    known: &mut Option<bool>,
 ) -> Result<HeaderValue, SourceError> {
     let mut held = slot.lock().await;
     if let Some(other) = held.clone().filter(|other| Some(other) != used.as_ref()) {
         return Ok(other);
     }
     let credential = net.credentials().find(&endpoint.credentials, repository).await?;
+    *known = Some(credential.is_some());
     let header = answer(net, endpoint, repository, credential, &refused).await?;
     match header.filter(|header| Some(header) != used.as_ref()) {
         Some(header) => {
@@ -115,6 +148,15 @@ struct TokenAnswer {
     access_token: Option<Secret>,
 }
 
+impl TokenAnswer {
+    /// The token, under the first of its two names that holds one: services write the other as an empty text, or null.
+    fn into_token(self) -> Option<Secret> {
+        let texts = [self.token, self.access_token].into_iter().flatten();
+        texts.map(|token| Secret::from(token.reveal().trim().to_owned())).find(|token| !token.reveal().is_empty())
+    }
+}
+
+/// Asks the token service that the registry named.
 async fn token(
     net: &Net,
     endpoint: &Endpoint,
@@ -122,16 +164,13 @@ async fn token(
     credential: Option<Credential>,
     challenge: &Challenge,
 ) -> Result<Option<HeaderValue>, SourceError> {
-    let realm = challenge.get("realm").unwrap_or_default();
-    let bad =
-        |why: &str| SourceError::Answer { url: endpoint.base.clone(), what: "token service", why: why.to_owned() };
-    let mut url = crate::model::url_policy::check_url(realm).map_err(|e| bad(&e.to_string()))?;
-    if endpoint.base.starts_with("https:") && url.scheme() != "https" {
-        return Err(bad("a registry on https sends us to a token service on plain http"));
-    }
+    let no_service = |why| SourceError::Answer { url: endpoint.base.clone(), what: "token service", why };
+    let mut url = realm(&endpoint.base, challenge.get("realm").unwrap_or_default()).map_err(no_service)?;
+    let place = crate::model::url_policy::shown(url.as_str());
+    let bad = |why: &str| SourceError::Answer { url: place.clone(), what: "token", why: why.to_owned() };
     let own_scope = format!("repository:{repository}:pull");
     let scope = challenge.get("scope").filter(|s| !s.is_empty()).unwrap_or(&own_scope);
-    let service = challenge.get("service");
+    let service = challenge.get("service").filter(|s| !s.is_empty());
     let small = match credential {
         Some(Credential::Refresh(secret)) => {
             let form = refresh_form(service, scope, &secret);
@@ -147,9 +186,10 @@ async fn token(
         }
     };
     // serde's message may quote the token.
-    let answer: TokenAnswer = serde_json::from_slice(&small.bytes).map_err(|_| bad("its answer is no token"))?;
-    let token = answer.token.or(answer.access_token).ok_or_else(|| bad("its answer holds no token"))?;
-    Ok(bearer(&token))
+    let answer: TokenAnswer =
+        serde_json::from_slice(&small.bytes).map_err(|_| bad("its answer is not as a token service gives it"))?;
+    let token = answer.into_token().ok_or_else(|| bad("its answer holds none, or an empty one"))?;
+    bearer(&token).map(Some).ok_or_else(|| bad("it has characters that no header can hold"))
 }
 
 fn append(url: &mut Url, service: Option<&str>, scope: &str) {

@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use url::Url;
 
 use super::auth::with_auth;
 use super::endpoint::{Endpoint, endpoints};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
-use crate::source::http::{Download, download, get_small};
+use crate::source::http::{Download, Small, download, get_small};
 use crate::source::{Net, SourceError};
 use crate::store::Store;
 use crate::store::image::MANIFEST_LIMIT;
@@ -53,20 +53,26 @@ pub async fn fetch_manifest(
             get_small(net, url, Some(ACCEPT), MANIFEST_LIMIT, auth.as_ref()).await
         })
         .await?;
-        verified(small.bytes, &small.headers, url, digest)
+        verified(small, url, digest)
     })
     .await
 }
 
-fn verified(bytes: Vec<u8>, headers: &HeaderMap, url: &Url, digest: Option<&Digest>) -> Result<Fetched, SourceError> {
+/// The bytes that have the digest asked for, else the one that the registry names; where neither is known, the plain ones.
+fn verified(small: Small, url: &Url, digest: Option<&Digest>) -> Result<Fetched, SourceError> {
     let url = crate::model::url_policy::shown(url.as_str());
-    let found = Digest::of(&bytes);
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let text = |name: &str| small.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     // A header of another algorithm tells nothing about the bytes' SHA-256.
     let named = text("docker-content-digest").parse().ok();
-    match digest.or(named.as_ref()).filter(|expected| **expected != found) {
-        Some(expected) => Err(SourceError::Mismatch { url, expected: *expected, found }),
-        None => Ok(Fetched { bytes, digest: found, content_type: text(CONTENT_TYPE.as_str()), url }),
+    let content_type = text(CONTENT_TYPE.as_str());
+    let expected = digest.copied().or(named);
+    let found = Digest::of(&small.bytes);
+    if let Some(raw) = small.raw.filter(|raw| expected.is_some_and(|expected| Digest::of(raw) == expected)) {
+        return Ok(Fetched { digest: Digest::of(&raw), bytes: raw, content_type, url });
+    }
+    match expected.filter(|expected| *expected != found) {
+        Some(expected) => Err(SourceError::Mismatch { url, expected, found }),
+        None => Ok(Fetched { bytes: small.bytes, digest: found, content_type, url }),
     }
 }
 

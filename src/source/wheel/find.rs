@@ -7,7 +7,7 @@ use super::config::{Index, Indexes, user_info};
 use super::page::{self, PageFile};
 use super::{Found, WheelError};
 use crate::model::url_policy::shown;
-use crate::source::http::get_small;
+use crate::source::http::{get_small, same_origin};
 use crate::source::{ErrorKind, SourceError};
 
 /// The most bytes of a page: the longest one known has about 30 MB.
@@ -18,9 +18,10 @@ pub async fn file(indexes: &Indexes, project: &str, file: &str) -> Result<Found,
     let mut failed = None;
     for index in indexes.all() {
         match page(indexes, index, project).await {
-            Ok(Some(files)) => {
+            Ok(Some(page)) => {
+                let Page { files, own } = page;
                 if let Some(entry) = files.into_iter().find(|f| f.name == file) {
-                    return Ok(found(index, entry)?);
+                    return Ok(found(index, entry, own)?);
                 }
             }
             Ok(None) => {}
@@ -40,15 +41,22 @@ pub async fn file(indexes: &Indexes, project: &str, file: &str) -> Result<Found,
 pub async fn files(indexes: &Indexes, project: &str) -> Result<Option<Vec<PageFile>>, SourceError> {
     let mut all: Option<Vec<PageFile>> = None;
     for index in indexes.all() {
-        if let Some(files) = page(indexes, index, project).await? {
-            all.get_or_insert_default().extend(files);
+        if let Some(page) = page(indexes, index, project).await? {
+            all.get_or_insert_default().extend(page.files);
         }
     }
     Ok(all)
 }
 
+/// A project's page as an index gave it.
+struct Page {
+    files: Vec<PageFile>,
+    /// Whether it is the index's own word, and no redirect led elsewhere.
+    own: bool,
+}
+
 /// `project`'s page; `None` where the index does not have it.
-async fn page(indexes: &Indexes, index: &Index, project: &str) -> Result<Option<Vec<PageFile>>, SourceError> {
+async fn page(indexes: &Indexes, index: &Index, project: &str) -> Result<Option<Page>, SourceError> {
     let url = page_url(index, project);
     let answer = match get_small(indexes.net(), &url, Some(page::ACCEPT), MOST_PAGE, index.auth.as_ref()).await {
         Ok(answer) => answer,
@@ -57,7 +65,8 @@ async fn page(indexes: &Indexes, index: &Index, project: &str) -> Result<Option<
     };
     let kind = answer.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let bad = |why| SourceError::Answer { url: shown(url.as_str()), what: "page of a project", why };
-    page::read(kind, &answer.bytes, &answer.url).map(Some).map_err(bad)
+    let files = page::read(kind, &answer.bytes, &answer.url).map_err(bad)?;
+    Ok(Some(Page { files, own: answer.own }))
 }
 
 fn page_url(index: &Index, project: &str) -> Url {
@@ -66,10 +75,11 @@ fn page_url(index: &Index, project: &str) -> Url {
     url
 }
 
-/// An entry as it can be asked for: the index's credential goes to the index's own host only.
-fn found(index: &Index, entry: PageFile) -> Result<Found, WheelError> {
+/// An entry as it can be asked for: the index's credential goes to the index's own origin only, and only for what its `own`
+/// page names.
+fn found(index: &Index, entry: PageFile, own_page: bool) -> Result<Found, WheelError> {
     let mut url = entry.url;
     let own: Option<HeaderValue> = user_info(&mut url)?;
-    let auth = own.or_else(|| index.auth.clone().filter(|_| url.origin() == index.url.origin()));
+    let auth = own.or_else(|| index.auth.clone().filter(|_| own_page && same_origin(&url, &index.url)));
     Ok(Found { url, digest: entry.digest, size: entry.size, auth })
 }
