@@ -17,8 +17,8 @@ pub(super) struct Catalog {
 pub(super) struct Repository {
     tags: BTreeMap<String, Tagged>,
     manifests: HashMap<Digest, Manifest>,
-    /// Images of several platforms, with those that are there.
-    pub(super) carried: Vec<(Digest, Vec<String>)>,
+    /// Each image's index and the indexes in it, with the platforms that are there.
+    pub(super) carried: Vec<(Vec<Digest>, Vec<String>)>,
 }
 
 #[derive(Debug)]
@@ -51,10 +51,11 @@ impl Catalog {
         let reference = &image.reference;
         let host = self.hosts.entry(reference.registry.clone()).or_default();
         let repository = host.entry(reference.repository.clone()).or_default();
-        let manifests = std::iter::once(&image.top).chain(image.platforms.iter().map(|(_, m)| m));
+        let indexes = || std::iter::once(&image.top).chain(&image.nested);
+        let manifests = indexes().chain(image.platforms.iter().map(|(_, m)| m));
         repository.manifests.extend(manifests.map(|m| (m.digest, m.clone())));
         let platforms = image.platforms.iter().map(|(p, _)| p.clone()).collect();
-        repository.carried.push((image.top.digest, platforms));
+        repository.carried.push((indexes().map(|index| index.digest).collect(), platforms));
         let (Some(tag), pinned) = (&reference.tag, reference.digest.is_some()) else { return Ok(()) };
         match repository.tags.get(tag) {
             Some(there) if there.digest != image.top.digest && !pinned && !there.pinned => {

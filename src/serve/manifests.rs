@@ -120,13 +120,15 @@ async fn unknown_name(state: &State, name: &Name) -> Refusal {
 /// Multi-platform images travel as they are, with some of their platforms: says which, when another is asked for.
 async fn not_carried(state: &State, name: &Name, repository: &Repository, digest: &Digest) -> Refusal {
     let full = format!("{}/{}", name.host, name.path);
-    for (top, platforms) in &repository.carried {
-        let Ok(bytes) = read(state, top).await else { continue };
-        let Ok(index) = serde_json::from_slice::<image::Index>(&bytes) else { continue };
-        let Some(entry) = index.manifests.iter().find(|m| m.digest == *digest) else { continue };
-        let platform = entry.platform.as_ref().map_or_else(|| "this part".to_owned(), ToString::to_string);
-        let message = format!("{platform} of {full} was not packed; there is {}", platforms.join(", "));
-        return Refusal::missing(Code::ManifestUnknown, message);
+    for (indexes, platforms) in &repository.carried {
+        for index in indexes {
+            let Ok(bytes) = read(state, index).await else { continue };
+            let Ok(index) = serde_json::from_slice::<image::Index>(&bytes) else { continue };
+            let Some(entry) = index.manifests.iter().find(|m| m.digest == *digest) else { continue };
+            let platform = entry.platform.as_ref().map_or_else(|| "this part".to_owned(), ToString::to_string);
+            let message = format!("{platform} of {full} was not packed; there is {}", platforms.join(", "));
+            return Refusal::missing(Code::ManifestUnknown, message);
+        }
     }
     Refusal::missing(Code::ManifestUnknown, format!("{full} has no manifest {digest} here"))
 }

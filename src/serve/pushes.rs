@@ -16,6 +16,7 @@ use super::source::Manifest;
 use super::uploads::Upload;
 use super::{State, Writable};
 use crate::base::digest::Digest;
+use crate::base::null;
 use crate::store::image::{Descriptor, MANIFEST_LIMIT};
 
 /// The upload's name, for clients that resume (Docker's API).
@@ -225,9 +226,9 @@ struct Pushing {
     media_type: Option<String>,
     #[serde(default)]
     config: Option<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     layers: Vec<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     manifests: Vec<Descriptor>,
 }
 

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
+use crate::model::lock::LockedImage;
 use crate::store::bundle::{BlobFiles, Bundle};
+use crate::store::image::is_index;
+use crate::store::image_index::manifests_here;
 use crate::store::{BlobSource, Store, StoreError};
 
 /// Blobs that lie in files.
@@ -29,8 +32,30 @@ pub(super) struct Image {
     pub(super) reference: ImageRef,
     /// Its index, or its only manifest.
     pub(super) top: Manifest,
+    /// The indexes inside its index that the source holds.
+    pub(super) nested: Vec<Manifest>,
     /// The manifests the source holds, by platform.
     pub(super) platforms: Vec<(String, Manifest)>,
+}
+
+impl Image {
+    /// An image of a source. A damaged index is told when it is asked for.
+    fn new(blobs: &dyn BlobSource, image: LockedImage) -> Self {
+        let indexes = match is_index(&image.media_type) {
+            true => manifests_here(blobs, &image.digest).map(|(_, indexes)| indexes).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        Self {
+            reference: image.reference,
+            top: Manifest::new(image.digest, &image.media_type),
+            nested: indexes.iter().map(|index| Manifest::new(index.digest, &index.media_type)).collect(),
+            platforms: image
+                .platforms
+                .into_iter()
+                .map(|(platform, m)| (platform.to_string(), Manifest::new(m.digest, &m.media_type)))
+                .collect(),
+        }
+    }
 }
 
 /// A manifest or index.
@@ -48,21 +73,9 @@ impl Manifest {
 
 /// A bundle as a source.
 pub fn from_bundle(bundle: Bundle) -> Source {
-    let images = bundle.index().contents.images.iter().map(|image| Image {
-        reference: image.reference.clone(),
-        top: Manifest::new(image.digest, &image.media_type),
-        platforms: image
-            .platforms
-            .iter()
-            .map(|(platform, m)| (platform.to_string(), Manifest::new(m.digest, &m.media_type)))
-            .collect(),
-    });
-    Source {
-        name: bundle.path().display().to_string(),
-        identity: Some(bundle.identity()),
-        images: images.collect(),
-        blobs: Arc::new(bundle),
-    }
+    let images = bundle.images().into_iter().map(|image| Image::new(&bundle, image)).collect();
+    let (name, identity) = (bundle.path().display().to_string(), Some(bundle.identity()));
+    Source { name, identity, images, blobs: Arc::new(bundle) }
 }
 
 /// A lab in the store as a source. The store can not be cleaned up while it is served.
@@ -70,15 +83,7 @@ pub fn from_bundle(bundle: Bundle) -> Source {
 /// # Errors
 /// When the lab is not there, or what it holds can not be read.
 pub fn from_store(store: &Arc<Store>, lab: &str) -> Result<Source, StoreError> {
-    let images = store.root_images(lab)?.into_iter().map(|image| Image {
-        reference: image.reference,
-        top: Manifest::new(image.digest, &image.media_type),
-        platforms: image
-            .platforms
-            .into_iter()
-            .map(|(platform, m)| (platform.to_string(), Manifest::new(m.digest, &m.media_type)))
-            .collect(),
-    });
+    let images = store.root_images(lab)?.into_iter().map(|image| Image::new(&**store, image));
     let name = format!("lab `{lab}` of {}", store.path().display());
     Ok(Source { name, identity: None, images: images.collect(), blobs: store.clone() })
 }

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
 
 use super::SourceError;
-use crate::base::base64;
+use crate::base::{base64, null};
 
 /// How long a helper may take (it may ask a person to unlock a key ring).
 const HELPER_PATIENCE: Duration = Duration::from_secs(60);
@@ -70,8 +70,10 @@ pub struct Credentials {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct File {
+    #[serde(deserialize_with = "null::in_map")]
     auths: BTreeMap<String, Entry>,
     creds_store: Option<String>,
+    #[serde(deserialize_with = "null::in_map")]
     cred_helpers: BTreeMap<String, String>,
 }
 
@@ -88,9 +90,9 @@ struct Entry {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HelperAnswer {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     username: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     secret: String,
 }
 
@@ -108,8 +110,7 @@ impl Credentials {
     pub async fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>, SourceError> {
         let files = self.files.get_or_try_init(|| async { read_all(&self.named, &self.usual) }).await?;
         for file in files {
-            let helper = file.cred_helpers.iter().find(|(key, _)| normal(key) == host).map(|(_, helper)| helper);
-            if let Some(helper) = helper.or(file.creds_store.as_ref())
+            if let Some(helper) = helper_for(file, host)
                 && let Some(found) = ask_helper(helper, host).await?
             {
                 return Ok(Some(found));
@@ -120,6 +121,12 @@ impl Credentials {
         }
         Ok(None)
     }
+}
+
+/// The helper that knows the host; an empty name is none, as docker writes it when a store is taken away.
+fn helper_for<'a>(file: &'a File, host: &str) -> Option<&'a String> {
+    let own = file.cred_helpers.iter().find(|(key, _)| normal(key) == host).map(|(_, helper)| helper);
+    own.or(file.creds_store.as_ref()).filter(|helper| !helper.is_empty())
 }
 
 fn read_all(named: &[PathBuf], usual: &[PathBuf]) -> Result<Vec<File>, SourceError> {
@@ -143,8 +150,8 @@ fn read(path: &Path) -> Result<Option<File>, SourceError> {
         }
         Err(source) => return Err(SourceError::Io { path: path.to_owned(), source }),
     };
-    // serde's message may quote what stands there: only the place is told.
-    serde_json::from_slice(&text).map(Some).map_err(|e| SourceError::Setting {
+    null::document(&text).map(Some).map_err(|e| SourceError::Setting {
+        // serde's message may quote what stands there: only the place is told.
         what: format!("credential file `{}`", path.display()),
         why: format!("not as docker writes it, at line {} column {}", e.line(), e.column()),
     })
@@ -254,6 +261,32 @@ mod tests {
         assert_eq!(found, basic("alice", "s:ecret"));
         assert!(!format!("{found:?}").contains("ecret"));
         assert_eq!(stored(&file, "quay.io", "x"), None);
+    }
+
+    #[test]
+    fn what_is_null_or_empty_is_no_credential() {
+        for text in [
+            "",
+            " \n",
+            "null",
+            "\u{feff}{}",
+            r#"{"auths":null}"#,
+            r#"{"auths":{"h.io":null,"x":{"auth":null,"username":null,"password":null,"identitytoken":null}}}"#,
+            r#"{"auths":{"h.io":{}},"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"h.io":{"auth":""}},"credHelpers":{"h.io":null,"x":""},"credsStore":""}"#,
+            r#"{"auths":{"h.io":{"auth":"","username":"","password":""}},"credHelpers":{"h.io":""}}"#,
+        ] {
+            let file: File = null::document(text.as_bytes()).unwrap();
+            for host in ["h.io", "x"] {
+                assert_eq!(stored(&file, host, "a"), None, "{text}");
+                assert_eq!(helper_for(&file, host), None, "{text}");
+            }
+        }
+        let file = file(r#"{"auths":{"a":null,"b":{"identitytoken":"t","auth":null}},"credsStore":"desktop"}"#);
+        assert!(matches!(stored(&file, "b", "x"), Some(Credential::Refresh(_))));
+        assert_eq!(helper_for(&file, "b").map(String::as_str), Some("desktop"));
+        let answer: HelperAnswer = serde_json::from_str(r#"{"ServerURL":null,"Username":null,"Secret":null}"#).unwrap();
+        assert!(answer.secret.is_empty() && answer.username.is_empty());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::model::image::ImageRef;
 use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage, LockedPackage, LockedSuite, LockedWheel};
 use crate::store::Store;
 use crate::store::image::image_blobs;
+use crate::store::image_index::lacking;
 
 /// What a fetch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,8 +55,13 @@ enum Want {
 /// # Errors
 /// Whatever one of them fails with.
 pub async fn fetch_lock(net: &Net, store: &Arc<Store>, lock: &Lock) -> Result<Fetched, SourceError> {
-    let lacking: Vec<LockedImage> = lock.images.iter().filter(|i| !has_manifests(store, i)).cloned().collect();
-    let manifests = lacking.into_iter().map(|image| {
+    let mut without = Vec::new();
+    for image in &lock.images {
+        if !has_manifests(store, image) || lacking(&**store, image)?.is_some() {
+            without.push(image.clone());
+        }
+    }
+    let manifests = without.into_iter().map(|image| {
         let (net, store) = (net.clone(), store.clone());
         async move { fetch_image_manifests(&net, &store, &image).await }
     });
@@ -87,6 +93,9 @@ pub fn missing(store: &Store, lock: &Lock) -> Result<Option<Missing>, SourceErro
         let lacks = |(digest, size): &(Digest, u64)| !store.has(digest, *size);
         if let Some((digest, _)) = manifests(image).find(lacks) {
             return Ok(Some(Missing { what: what(), digest }));
+        }
+        if let Some(index) = lacking(store, image)? {
+            return Ok(Some(Missing { what: what(), digest: index.digest }));
         }
         let blobs = image_blobs(store, image)?;
         if let Some(blob) = blobs.iter().find(|blob| !store.has(&blob.digest, blob.size)) {

@@ -8,9 +8,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::image_index::nested;
 use super::{BlobSource, StoreError};
 use crate::base::digest::Digest;
+use crate::base::null;
 use crate::model::lock::{LockedImage, LockedManifest};
+use crate::model::platform::Platform;
 
 /// Media type of an OCI image index.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -24,6 +27,9 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// Manifests and indexes are small: distribution-spec asks registries to take up to 4 MiB.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 
+/// Image configurations hold labels and history, some of them much; more than this is no configuration.
+pub const CONFIG_LIMIT: u64 = 16 << 20;
+
 /// Whether this is the media type of an index (or a Docker manifest list).
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_LIST)
@@ -33,7 +39,8 @@ pub fn is_index(media_type: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// Media type of the blob.
+    /// Media type of the blob; empty where the document leaves it out.
+    #[serde(default, deserialize_with = "null::absent")]
     pub media_type: String,
     /// Its digest.
     pub digest: Digest,
@@ -43,22 +50,36 @@ pub struct Descriptor {
     #[serde(default)]
     pub platform: Option<PlatformField>,
     /// Other places the blob may be had from: only foreign layers have them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::in_list")]
     pub urls: Vec<String>,
+}
+
+impl Descriptor {
+    /// What the manifest is for, where that is stated: one without a word in it states nothing.
+    pub fn stated(&self) -> Option<&PlatformField> {
+        self.platform.as_ref().filter(|field| !(field.os.is_empty() && field.architecture.is_empty()))
+    }
 }
 
 /// The `platform` of a descriptor; an image's configuration has the same fields.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PlatformField {
     /// Operating system, as Go names it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     pub os: String,
     /// Architecture, as Go names it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     pub architecture: String,
     /// Variant of the architecture (`v8`).
     #[serde(default)]
     pub variant: Option<String>,
+}
+
+impl PlatformField {
+    /// Whether this is `platform`.
+    pub fn is(&self, platform: Platform) -> bool {
+        platform.matches(&self.os, &self.architecture, self.variant.as_deref())
+    }
 }
 
 impl std::fmt::Display for PlatformField {
@@ -70,26 +91,75 @@ impl std::fmt::Display for PlatformField {
 
 /// An image index or Docker manifest list.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "WireIndex")]
 pub struct Index {
-    /// Its media type, where it states one.
-    #[serde(default)]
-    pub media_type: Option<String>,
-    /// The manifests in it.
+    /// The manifests in it, and the indexes.
     pub manifests: Vec<Descriptor>,
+    /// Entries that can not be read.
+    pub odd: Vec<OddEntry>,
+}
+
+/// An entry of an index that can not be read: of a digest that is not SHA-256, say. Nobody need ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OddEntry {
+    /// What it is for, where that can be read.
+    pub platform: Option<PlatformField>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// An index as it is written.
+#[derive(Deserialize)]
+struct WireIndex {
+    #[serde(default, deserialize_with = "null::in_list")]
+    manifests: Vec<serde_json::Value>,
+}
+
+impl From<WireIndex> for Index {
+    fn from(wire: WireIndex) -> Self {
+        let mut index = Self { manifests: Vec::new(), odd: Vec::new() };
+        for entry in wire.manifests {
+            let field = |name: &str| entry.get(name).cloned().unwrap_or_default();
+            let platform = serde_json::from_value(field("platform")).unwrap_or_default();
+            let other = field("digest").as_str().filter(|text| text.parse::<Digest>().is_err()).map(str::to_owned);
+            match serde_json::from_value::<Descriptor>(entry) {
+                Ok(descriptor) if i64::try_from(descriptor.size).is_ok() => index.manifests.push(descriptor),
+                // A descriptor's size is an int64 (image-spec, "Descriptor").
+                Ok(d) => {
+                    let why = format!("{} can not have {} bytes", d.digest, d.size);
+                    index.odd.push(OddEntry { platform, why });
+                }
+                Err(error) => {
+                    let why = match other {
+                        Some(other) => format!("its digest is `{other}`, and labimg reads SHA-256 only"),
+                        None => error.to_string(),
+                    };
+                    index.odd.push(OddEntry { platform, why });
+                }
+            }
+        }
+        index
+    }
 }
 
 /// An image manifest.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// Its media type, where it states one.
+    /// What kind of artifact it is, where it says so; images say nothing.
     #[serde(default)]
-    pub media_type: Option<String>,
+    pub artifact_type: Option<String>,
     /// The image's configuration.
     pub config: Descriptor,
-    /// Its layers, lowest first.
+    /// Its layers, lowest first; an image of nothing but its configuration has none.
+    #[serde(default, deserialize_with = "null::absent")]
     pub layers: Vec<Descriptor>,
+}
+
+/// What an image configuration says it is for (image-spec, "Image Configuration"); `None` for what is no configuration.
+pub fn config_platform(bytes: &[u8]) -> Option<PlatformField> {
+    let field: PlatformField = serde_json::from_slice(bytes).ok()?;
+    Some(field).filter(|f| !f.os.is_empty() && !f.architecture.is_empty())
 }
 
 /// Reads and parses the manifest `digest` from `source`; its digest is verified.
@@ -102,6 +172,16 @@ pub fn read_manifest(source: &dyn BlobSource, digest: &Digest) -> Result<Manifes
         path: Path::new(&digest.to_string()).to_owned(),
         why: format!("not an image manifest: {e}"),
     })
+}
+
+/// Reads and parses the index `digest` from `source`; its digest is verified.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub fn read_index(source: &dyn BlobSource, digest: &Digest) -> Result<Index, StoreError> {
+    let bytes = source.read_blob(digest, MANIFEST_LIMIT)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| StoreError::BadBlob { digest: *digest, why: format!("not an image index: {e}") })
 }
 
 /// What one platform of an image is made of.
@@ -131,10 +211,11 @@ pub fn image_parts(source: &dyn BlobSource, locked: &LockedManifest) -> Result<I
     Ok(ImageParts { manifest: plain(&locked.media_type, locked.digest, locked.size), config, layers })
 }
 
-/// Every blob the image needs, each once: index, manifests, configurations, layers, in this order per platform.
+/// Every blob the image needs, each once: the index and those in it, then manifests, configurations, layers, in this order per
+/// platform.
 ///
 /// # Errors
-/// As [`read_manifest`]: the manifests must be there; configurations and layers need not.
+/// As [`read_manifest`]: indexes and manifests must be there; configurations and layers need not.
 pub fn image_blobs(source: &dyn BlobSource, image: &LockedImage) -> Result<Vec<Descriptor>, StoreError> {
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
@@ -144,13 +225,14 @@ pub fn image_blobs(source: &dyn BlobSource, image: &LockedImage) -> Result<Vec<D
         }
     };
     add(plain(&image.media_type, image.digest, image.size));
+    nested(source, image)?.into_iter().map(|nested| nested.index).for_each(&mut add);
     for locked in image.platforms.values() {
         image_parts(source, locked)?.blobs().cloned().for_each(&mut add);
     }
     Ok(all)
 }
 
-fn plain(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+pub(super) fn plain(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, urls: Vec::new() }
 }
 
@@ -158,7 +240,34 @@ fn plain(media_type: &str, digest: Digest, size: u64) -> Descriptor {
 mod tests {
     use super::super::{Access, Store};
     use super::*;
-    use crate::model::platform::Platform;
+
+    #[test]
+    fn null_is_absent_and_odd_neighbours_are_told_apart() {
+        let digest = Digest::of(b"x");
+        let index: Index = serde_json::from_str(&format!(
+            r#"{{"mediaType":null,"annotations":null,"manifests":[null,
+            {{"mediaType":null,"digest":"{digest}","size":3,"platform":null,"urls":null,"annotations":null}},
+            {{"digest":"{digest}","size":3,"platform":{{"os":null,"architecture":null,"variant":null}}}},
+            {{"digest":"sha512:00","size":3,"platform":{{"os":"linux","architecture":"arm64"}}}},
+            {{"digest":"{digest}","size":9223372036854775808}}, {{"digest":"{digest}","size":-1}},
+            {{"digest":"{digest}","size":3,"platform":"linux/amd64"}}, 7]}}"#
+        ))
+        .unwrap();
+        assert_eq!(index.manifests.len(), 2);
+        assert!(index.manifests.iter().all(|entry| entry.stated().is_none() && entry.media_type.is_empty()));
+        let whys: Vec<&str> = index.odd.iter().map(|odd| odd.why.as_str()).collect();
+        assert_eq!(whys.len(), 5, "{whys:?}");
+        assert_eq!(whys[0], "its digest is `sha512:00`, and labimg reads SHA-256 only");
+        assert!(index.odd[0].platform.as_ref().unwrap().is(Platform::LinuxArm64));
+        assert!(whys[1].contains("can not have 9223372036854775808 bytes"));
+        for none in [r#"{"manifests":null}"#, "{}"] {
+            assert!(serde_json::from_str::<Index>(none).unwrap().manifests.is_empty());
+        }
+        for layers in ["", r#","layers":null"#, r#","layers":[]"#] {
+            let text = format!(r#"{{"config":{{"mediaType":"c","digest":"{digest}","size":2,"platform":null}}{layers}}}"#);
+            assert!(serde_json::from_str::<Manifest>(&text).unwrap().layers.is_empty(), "{text}");
+        }
+    }
 
     #[test]
     fn an_image_lists_each_blob_once() {

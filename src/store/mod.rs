@@ -27,6 +27,7 @@ pub mod check;
 pub mod error;
 pub mod gc;
 pub mod image;
+pub mod image_index;
 pub mod layout;
 pub mod partial;
 pub mod realisation;

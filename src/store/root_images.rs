@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::image::{Index, MANIFEST_LIMIT, is_index};
-use super::{BlobSource, Store, StoreError};
+use super::image::is_index;
+use super::image_index::manifests_here;
+use super::{Store, StoreError};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LockedImage, LockedManifest};
@@ -54,14 +55,6 @@ impl Store {
         if !is_index(&entry.media_type) {
             return Ok(BTreeMap::new());
         }
-        let bytes = self.read_blob(&entry.digest, MANIFEST_LIMIT)?;
-        let index: Index = serde_json::from_slice(&bytes)
-            .map_err(|e| StoreError::BadBlob { digest: entry.digest, why: format!("not an image index: {e}") })?;
-        let here = index.manifests.into_iter().filter(|m| self.has(&m.digest, m.size)).filter_map(|m| {
-            let platform: Platform =
-                format!("{}/{}", m.platform.as_ref()?.os, m.platform.as_ref()?.architecture).parse().ok()?;
-            Some((platform, LockedManifest { media_type: m.media_type, digest: m.digest, size: m.size }))
-        });
-        Ok(here.collect())
+        Ok(manifests_here(self, &entry.digest)?.0.into_iter().collect())
     }
 }

@@ -8,7 +8,8 @@ use crate::model::image::ImageRef;
 use crate::model::lock::LockedImage;
 use crate::model::platform::Platform;
 use crate::store::Store;
-use crate::store::image::{ImageParts, image_parts};
+use crate::store::image::{ImageParts, image_parts, read_index};
+use crate::store::image_index::{Nested, nested_for};
 
 /// What starts the labels by which blobs keep others (containerd, "Garbage Collection Labels").
 const KEEPS: &str = "containerd.io/gc.ref.content";
@@ -61,15 +62,35 @@ impl Content {
         }
         self.blob(image, manifest.digest, manifest.size, labels)?;
         if image.digest != manifest.digest {
-            // The manifests of other platforms are not there: as after a pull, only what is there is kept.
-            let labels = BTreeMap::from([(format!("{KEEPS}.m.0"), manifest.digest.to_string())]);
-            self.blob(image, image.digest, image.size, labels)?;
+            self.indexes(image, &nested_for(store, image, platform)?, manifest.digest, store)?;
         }
         let target = Target { media_type: image.media_type.clone(), digest: image.digest, size: image.size };
         for name in names(&image.reference, image.digest) {
             self.names.insert(name, target.clone());
         }
         self.names.entry(config.digest.to_string()).or_insert(target);
+        Ok(())
+    }
+
+    /// Adds the image's index and those in it. The manifests of other platforms are not there: as after a pull, only what is there
+    /// is kept.
+    fn indexes(
+        &mut self,
+        image: &LockedImage,
+        nested: &[Nested],
+        manifest: Digest,
+        store: &Store,
+    ) -> Result<(), BuildError> {
+        let mut sizes = BTreeMap::from([(image.digest, image.size)]);
+        sizes.extend(nested.iter().map(|n| (n.index.digest, n.index.size)));
+        let only = sizes.len() == 1;
+        for (index, size) in sizes {
+            let below = nested.iter().filter(|n| n.within == index).map(|n| n.index.digest);
+            let names = only || read_index(store, &index)?.manifests.iter().any(|entry| entry.digest == manifest);
+            let kept = names.then_some(manifest).into_iter().chain(below).enumerate();
+            let labels = kept.map(|(n, digest)| (format!("{KEEPS}.m.{n}"), digest.to_string())).collect();
+            self.blob(image, index, size, labels)?;
+        }
         Ok(())
     }
 

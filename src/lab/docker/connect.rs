@@ -9,6 +9,7 @@ use bollard::models::SystemInfo;
 use serde::Deserialize;
 
 use crate::base::digest::Digest;
+use crate::base::null;
 use crate::lab::error::LabError;
 use crate::lab::machine::Machine;
 use crate::model::platform::Platform;
@@ -133,13 +134,13 @@ pub fn host_of(env: &BTreeMap<String, String>) -> Result<String, LabError> {
 }
 
 fn current_context(path: &Path) -> Result<Option<String>, LabError> {
-    #[derive(Deserialize)]
+    #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase")]
     struct Config {
         current_context: Option<String>,
     }
     let Ok(bytes) = fs_err::read(path) else { return Ok(None) };
-    let config: Config = serde_json::from_slice(&bytes)
+    let config: Config = null::document(&bytes)
         .map_err(|e| LabError::failed(format!("docker's configuration `{}`", path.display()), e))?;
     Ok(config.current_context)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::ask::{Asker, escaped, glimpse, json, status_line};
+use crate::base::null;
 
 /// Where Jaeger's pages start: at the root, or where Istio's addon puts them.
 const BASES: [&str; 2] = ["", "/jaeger"];
@@ -33,10 +34,10 @@ pub struct Trace {
     #[serde(rename = "traceID")]
     pub id: String,
     /// Its spans, in no order.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::in_list")]
     pub spans: Vec<Span>,
     /// Who sent them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::in_map")]
     pub processes: BTreeMap<String, Process>,
 }
 
@@ -48,19 +49,19 @@ pub struct Span {
     #[serde(rename = "spanID")]
     pub id: String,
     /// What was done.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     pub operation_name: String,
     /// What it belongs to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::in_list")]
     pub references: Vec<Reference>,
     /// Start, in microseconds since 1970.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     pub start_time: u64,
     /// Duration in microseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     pub duration: u64,
     /// Key of its process.
-    #[serde(rename = "processID", default)]
+    #[serde(rename = "processID", default, deserialize_with = "null::absent")]
     pub process: String,
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::ask::{Asker, escaped, glimpse, json};
 use super::look::Look;
+use crate::base::null;
 use crate::model::profile::MetricCheck;
 
 #[derive(Deserialize)]
@@ -81,19 +82,20 @@ struct Targets {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ActiveTargets {
+    #[serde(default, deserialize_with = "null::in_list")]
     active_targets: Vec<Target>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Target {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     scrape_pool: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     scrape_url: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     last_error: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     health: String,
 }
 

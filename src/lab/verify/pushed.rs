@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::images::{Running, repository};
 use crate::base::digest::Digest;
+use crate::base::null;
 use crate::lab::http::{self, Answer};
 use crate::store::image::{DOCKER_LIST, DOCKER_MANIFEST, MANIFEST_LIMIT, OCI_INDEX, OCI_MANIFEST};
 
@@ -30,16 +31,27 @@ struct Tags {
 /// An index or a manifest, as far as needed.
 #[derive(Deserialize, Default)]
 struct Either {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::in_list")]
     manifests: Vec<Entry>,
     #[serde(default)]
     config: Option<Entry>,
 }
 
+/// What a manifest or index names. Its digest may be of another algorithm than ours: then nothing that runs has it.
 #[derive(Deserialize)]
 struct Entry {
-    digest: Digest,
+    #[serde(default, deserialize_with = "null::absent")]
+    digest: String,
 }
+
+impl Entry {
+    fn digest(&self) -> Option<Digest> {
+        self.digest.parse().ok()
+    }
+}
+
+/// How many indexes inside each other are followed.
+const DEPTH: usize = 4;
 
 struct Registry<'a> {
     url: &'a str,
@@ -116,14 +128,25 @@ impl Registry<'_> {
         for tag in tags.tags.unwrap_or_default().into_iter().filter(|t| is_name(t)) {
             let Some((digest, either)) = self.manifest(repository, &tag).await? else { continue };
             held.insert(digest);
-            held.extend(either.config.map(|c| c.digest));
-            for entry in either.manifests {
-                if !held.insert(entry.digest) {
-                    continue;
+            self.hold_below(repository, either, held).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what an index or manifest names: configurations, manifests, and indexes inside it with theirs.
+    async fn hold_below(&mut self, repository: &str, top: Either, held: &mut BTreeSet<Digest>) -> Result<(), String> {
+        let mut level = vec![top];
+        for _ in 0..=DEPTH {
+            let mut next = Vec::new();
+            for either in level {
+                held.extend(either.config.and_then(|c| c.digest()));
+                for digest in either.manifests.iter().filter_map(Entry::digest) {
+                    if held.insert(digest) {
+                        next.extend(self.manifest(repository, &digest.to_string()).await?.map(|(_, either)| either));
+                    }
                 }
-                let below = self.manifest(repository, &entry.digest.to_string()).await?;
-                held.extend(below.and_then(|(_, either)| either.config).map(|c| c.digest));
             }
+            level = next;
         }
         Ok(())
     }

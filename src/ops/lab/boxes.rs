@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::base::null;
 use crate::base::shell::word;
 use crate::build::vagrant_lab::BOXES;
 use crate::lab::vagrant::import::{Imported, Wanted, import, is_plain};
@@ -61,12 +62,14 @@ struct HostJson {
 #[derive(Deserialize)]
 struct Catalog {
     name: String,
+    #[serde(default, deserialize_with = "null::in_list")]
     versions: Vec<Version>,
 }
 
 #[derive(Deserialize)]
 struct Version {
     version: String,
+    #[serde(default, deserialize_with = "null::in_list")]
     providers: Vec<Entry>,
 }
 

@@ -1,7 +1,19 @@
 //! What a manifest must be for labimg to use it.
 
+use crate::model::image::ImageRef;
 use crate::source::SourceError;
 use crate::store::image::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Index, Manifest, OCI_INDEX, OCI_MANIFEST};
+
+/// Docker's manifests before schema 2, plain and signed (distribution, "Image Manifest Version 2, Schema 1").
+const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+const DOCKER_SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// The artifact manifest that image-spec had until 1.1 was released.
+const ARTIFACT_MANIFEST: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// The configuration of an artifact that needs none (image-spec, "Guidance for an Empty Descriptor").
+const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Media types of an image's configuration: OCI's, and Docker's.
+const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 /// An index or a manifest.
 pub enum Document {
@@ -23,19 +35,24 @@ pub fn parse(bytes: &[u8], content_type: &str, what: &str) -> Result<(Document, 
     match media_type.as_str() {
         OCI_INDEX | DOCKER_LIST => {
             let index: Index = serde_json::from_value(json).map_err(answer)?;
-            index.manifests.iter().try_for_each(|manifest| possible_size(manifest, what))?;
             Ok((Document::Index(index), media_type))
         }
         OCI_MANIFEST | DOCKER_MANIFEST => {
-            let manifest: Manifest = serde_json::from_value(json).map_err(answer)?;
+            let artifact = artifact_type(&json);
+            let manifest: Manifest = serde_json::from_value(json).map_err(|error| match &artifact {
+                // An artifact need have nothing that an image has.
+                Some(kind) => artifact_error(kind, what),
+                None => answer(error),
+            })?;
             manifest.layers.iter().try_for_each(|layer| no_foreign(layer, what))?;
             std::iter::once(&manifest.config).chain(&manifest.layers).try_for_each(|blob| possible_size(blob, what))?;
             Ok((Document::Manifest(manifest), media_type))
         }
-        other if other.contains("manifest.v1+") => Err(SourceError::Unsupported {
+        DOCKER_SCHEMA_1 | DOCKER_SCHEMA_1_SIGNED => Err(SourceError::Unsupported {
             what: format!("schema 1 of `{what}`"),
             why: "it has no digests worth pinning; push the image again with a current tool".to_owned(),
         }),
+        ARTIFACT_MANIFEST => Err(artifact_error(artifact_type(&json).as_deref().unwrap_or(ARTIFACT_MANIFEST), what)),
         other => Err(SourceError::Unsupported {
             what: format!("media type `{other}` of `{what}`"),
             why: "it is no image manifest or index".to_owned(),
@@ -45,18 +62,52 @@ pub fn parse(bytes: &[u8], content_type: &str, what: &str) -> Result<(Document, 
 
 /// What the document says of itself, else what the header says, else what it looks like.
 fn media_type(json: &serde_json::Value, content_type: &str) -> String {
-    let own = json.get("mediaType").and_then(serde_json::Value::as_str);
+    let own = json.get("mediaType").and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
     let header = content_type.split(';').next().unwrap_or_default().trim();
     let known = |text: &&str| matches!(*text, OCI_INDEX | DOCKER_LIST | OCI_MANIFEST | DOCKER_MANIFEST);
     if json.get("schemaVersion").and_then(serde_json::Value::as_u64) == Some(1) {
-        return "application/vnd.docker.distribution.manifest.v1+json".to_owned();
+        return DOCKER_SCHEMA_1.to_owned();
     }
-    let shape = match (json.get("manifests"), json.get("layers")) {
-        (Some(_), _) => OCI_INDEX,
-        (None, Some(_)) => OCI_MANIFEST,
-        (None, None) => header,
+    let has = |name: &str| json.get(name).is_some_and(|value| !value.is_null());
+    let shape = match (has("manifests"), has("layers") || has("config")) {
+        (true, _) => OCI_INDEX,
+        (false, true) => OCI_MANIFEST,
+        (false, false) => header,
     };
     own.or(Some(header).filter(known)).unwrap_or(shape).to_owned()
+}
+
+/// What kind of artifact a manifest says it is, where it is none of an image (image-spec, "Guidelines for Artifact Usage").
+fn artifact_type(json: &serde_json::Value) -> Option<String> {
+    let text = |at: &str| json.pointer(at).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+    text("/artifactType").map(str::to_owned)
+}
+
+/// What is said of a manifest whose configuration is none of an image.
+pub fn no_image(manifest: &Manifest, reference: &ImageRef) -> SourceError {
+    let kind = match manifest.config.media_type.as_str() {
+        "" | OCI_EMPTY => manifest.layers.first().map_or(OCI_EMPTY, |layer| &layer.media_type),
+        kind if IMAGE_CONFIGS.contains(&kind) => {
+            return SourceError::Unsupported {
+                what: format!("configuration `{kind}` of `{reference}`"),
+                why: "it states no platform, so nobody can tell what the image runs on".to_owned(),
+            };
+        }
+        kind => kind,
+    };
+    artifact_error(manifest.artifact_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(kind), &reference.to_string())
+}
+
+/// An artifact where a container image is wanted, with what to write instead.
+fn artifact_error(kind: &str, what: &str) -> SourceError {
+    let instead = match kind.starts_with("application/vnd.cncf.helm.") {
+        true => "a Helm chart goes into [[chart]], with `repo = \"oci://…\"` and its name and version",
+        false => {
+            "[[image]] takes container images. A file that a plain URL serves goes into [[file]]; where the registry lets \
+             everybody read, the URL of the artifact's blob is one: `https://HOST/v2/NAME/blobs/sha256:…`"
+        }
+    };
+    SourceError::Unsupported { what: format!("`{what}`, an artifact of type `{kind}`,"), why: instead.to_owned() }
 }
 
 /// A descriptor's size is an int64 (image-spec, "Descriptor"); with more, sums of sizes would mean nothing.
@@ -106,8 +157,6 @@ mod tests {
         assert!(refused("<html>", "text/html").contains("no image manifest"));
         let huge = layer("l", "").replace(r#""size":1}]"#, r#""size":9223372036854775808}]"#);
         assert!(refused(&huge, OCI_MANIFEST).contains("can not have 9223372036854775808 bytes"));
-        let huge = format!(r#"{{"manifests":[{{"mediaType":"m","digest":"{digest}","size":18446744073709551615}}]}}"#);
-        assert!(refused(&huge, OCI_INDEX).contains("can not have"));
         assert!(parse(layer("l", "").as_bytes(), "application/json", "x").is_ok());
     }
 }

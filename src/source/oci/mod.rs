@@ -6,12 +6,14 @@
 //! | `auth` | basic and bearer authentication, tokens |
 //! | `client` | manifests and blobs from those servers |
 //! | `resolve` | reference + platforms -> digests |
+//! | `pick` | the manifest of each platform out of an index, and of the indexes in it |
 //! | `check` | what makes a manifest usable |
 
 pub(super) mod auth;
 mod check;
 mod client;
 mod endpoint;
+mod pick;
 mod resolve;
 
 pub use client::{fetch_blob, fetch_manifest};

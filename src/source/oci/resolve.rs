@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use super::check::{self, Document};
 use super::client::{Fetched, fetch_blob, fetch_manifest};
+use super::pick::Picker;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LockedImage, LockedManifest};
 use crate::model::platform::Platform;
 use crate::source::{Net, SourceError};
-use crate::store::image::{Descriptor, Index, Manifest, PlatformField, is_index};
+use crate::store::image::{CONFIG_LIMIT, Descriptor, Manifest, PlatformField, config_platform, is_index};
+use crate::store::image_index;
 use crate::store::{BlobSource, Store};
-
-/// Image configurations hold labels and history, some of them much; more than this is no configuration.
-const CONFIG_LIMIT: u64 = 16 << 20;
 
 /// An image by digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub async fn resolve(
     let fetched = fetch_manifest(net, reference, &reference.wanted(), reference.digest.as_ref()).await?;
     let (document, media_type) = check::parse(&fetched.bytes, &fetched.content_type, &reference.to_string())?;
     let platforms = match document {
-        Document::Index(index) => of_index(net, store, reference, &index, platforms).await?,
+        Document::Index(index) => Picker::new(net, store, reference).all(&index, platforms).await?,
         Document::Manifest(manifest) => {
             of_manifest(net, store, reference, &manifest, platforms).await?;
             let locked = locked(&media_type, &fetched);
@@ -53,36 +52,8 @@ pub async fn resolve(
     Ok(Resolved { media_type, digest: fetched.digest, size: fetched.bytes.len() as u64, platforms })
 }
 
-fn locked(media_type: &str, fetched: &Fetched) -> LockedManifest {
+pub(super) fn locked(media_type: &str, fetched: &Fetched) -> LockedManifest {
     LockedManifest { media_type: media_type.to_owned(), digest: fetched.digest, size: fetched.bytes.len() as u64 }
-}
-
-/// Picks the manifest of each platform out of an index, and brings it.
-async fn of_index(
-    net: &Net,
-    store: &Arc<Store>,
-    reference: &ImageRef,
-    index: &Index,
-    platforms: &[Platform],
-) -> Result<BTreeMap<Platform, LockedManifest>, SourceError> {
-    let fields = |d: &&Descriptor| d.platform.clone();
-    let there: Vec<PlatformField> = index.manifests.iter().filter_map(|d| fields(&d)).collect();
-    all_there(reference, &there, platforms)?;
-    let mut picked = BTreeMap::new();
-    for platform in platforms {
-        let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|field| is_for(field, *platform));
-        let Some(descriptor) = index.manifests.iter().find(fits) else { continue };
-        let fetched = bring(net, store, reference, &descriptor.digest, descriptor.size).await?;
-        let (document, media_type) = check::parse(&fetched.bytes, &descriptor.media_type, &reference.to_string())?;
-        if let Document::Index(_) = document {
-            return Err(SourceError::Unsupported {
-                what: format!("an index inside the index of `{reference}`"),
-                why: "importers do not follow it".to_owned(),
-            });
-        }
-        picked.insert(*platform, locked(&media_type, &fetched));
-    }
-    Ok(picked)
 }
 
 /// A lone manifest says what it is for in its configuration only.
@@ -93,46 +64,47 @@ async fn of_manifest(
     manifest: &Manifest,
     platforms: &[Platform],
 ) -> Result<(), SourceError> {
-    let config = &manifest.config;
+    match stated(net, store, reference, &manifest.config).await? {
+        Some(field) => all_there(reference, &[field], platforms),
+        None => Err(check::no_image(manifest, reference)),
+    }
+}
+
+/// What an image's configuration says it is for; `None` where it says nothing.
+pub(super) async fn stated(
+    net: &Net,
+    store: &Arc<Store>,
+    reference: &ImageRef,
+    config: &Descriptor,
+) -> Result<Option<PlatformField>, SourceError> {
     let what = || format!("configuration of {reference}");
     if config.size > CONFIG_LIMIT {
         return Err(SourceError::TooLarge { url: what(), limit: CONFIG_LIMIT });
     }
     fetch_blob(net, store, reference, &config.digest, config.size, &what()).await?;
-    let bytes = store.read_blob(&config.digest, CONFIG_LIMIT)?;
-    let field = config_platform(&bytes).ok_or_else(|| SourceError::Unsupported {
-        what: format!("configuration `{}` of `{reference}`", config.media_type),
-        why: "it states no platform, so this is no container image".to_owned(),
-    })?;
-    all_there(reference, &[field], platforms)
+    Ok(config_platform(&store.read_blob(&config.digest, CONFIG_LIMIT)?))
 }
 
-/// What an image configuration says it is for (image-spec, "Image Configuration").
-fn config_platform(bytes: &[u8]) -> Option<PlatformField> {
-    let field: PlatformField = serde_json::from_slice(bytes).ok()?;
-    Some(field).filter(|f| !f.os.is_empty() && !f.architecture.is_empty())
+pub(super) fn all_there(
+    reference: &ImageRef,
+    there: &[PlatformField],
+    platforms: &[Platform],
+) -> Result<(), SourceError> {
+    let missing: Vec<Platform> =
+        platforms.iter().filter(|platform| !there.iter().any(|field| field.is(**platform))).copied().collect();
+    if missing.is_empty() { Ok(()) } else { Err(not_for(reference, there, &missing)) }
 }
 
-fn is_for(field: &PlatformField, platform: Platform) -> bool {
-    platform.matches(&field.os, &field.architecture, field.variant.as_deref())
-}
-
-fn all_there(reference: &ImageRef, there: &[PlatformField], platforms: &[Platform]) -> Result<(), SourceError> {
-    let missing: Vec<String> = platforms
-        .iter()
-        .filter(|platform| !there.iter().any(|field| is_for(field, **platform)))
-        .map(ToString::to_string)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+/// What is said of an image that is `there` for other platforms only.
+pub(super) fn not_for(reference: &ImageRef, there: &[PlatformField], missing: &[Platform]) -> SourceError {
+    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
     // `unknown/unknown` are attestations of BuildKit, nothing to run.
     let mut names: Vec<String> = there.iter().filter(|f| f.os != "unknown").map(ToString::to_string).collect();
     names.sort();
     names.dedup();
     let there =
         if names.is_empty() { "it names no platform".to_owned() } else { format!("it is for {}", names.join(", ")) };
-    Err(SourceError::Platform { what: format!("image `{reference}`"), wanted: missing.join(", "), there })
+    SourceError::Platform { what: format!("image `{reference}`"), wanted: missing.join(", "), there }
 }
 
 /// Brings index and manifests of a locked image that the store lacks, by digest.
@@ -154,11 +126,15 @@ pub async fn fetch_image_manifests(net: &Net, store: &Arc<Store>, image: &Locked
             return Err(SourceError::Answer { url: fetched.url, what: "image manifest", why });
         }
     }
+    // Which indexes lie between those two is seen by walking, one step at a time; the walk is bounded.
+    while let Some(index) = image_index::lacking(&**store, image)? {
+        bring(net, store, source, &index.digest, index.size).await?;
+    }
     Ok(())
 }
 
 /// A manifest by digest, put into the store.
-async fn bring(
+pub(super) async fn bring(
     net: &Net,
     store: &Arc<Store>,
     image: &ImageRef,

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::base::digest::Digest;
+use crate::base::null;
 
 /// What to ask for.
 pub const ACCEPT: &str =
@@ -30,20 +31,21 @@ pub struct PageFile {
 #[derive(Deserialize)]
 struct Page {
     meta: Option<Meta>,
+    #[serde(default, deserialize_with = "null::in_list")]
     files: Vec<JsonFile>,
 }
 
 #[derive(Deserialize)]
 struct Meta {
-    #[serde(rename = "api-version")]
-    version: String,
+    #[serde(rename = "api-version", default)]
+    version: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct JsonFile {
     filename: String,
     url: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::in_map")]
     hashes: std::collections::BTreeMap<String, String>,
     size: Option<u64>,
 }
@@ -64,7 +66,7 @@ pub fn read(content_type: &str, bytes: &[u8], base: &Url) -> Result<Vec<PageFile
 
 fn json(bytes: &[u8], base: &Url) -> Result<Vec<PageFile>, String> {
     let page: Page = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    if let Some(version) = page.meta.map(|m| m.version).filter(|v| !v.starts_with("1.")) {
+    if let Some(version) = page.meta.and_then(|m| m.version).filter(|v| !v.starts_with("1.")) {
         return Err(format!("version {version} of the API; labimg knows 1"));
     }
     let file = |file: JsonFile| {

@@ -14,6 +14,7 @@ use super::config::Indexes;
 use super::page::percent_decoded;
 use super::{Target, WheelError, WheelRequest};
 use crate::base::digest::Digest;
+use crate::base::null;
 use crate::model::wheel::platform_tags;
 use crate::source::{Net, SourceError};
 
@@ -33,16 +34,18 @@ const PROGRAM: &str = include_str!("target.py");
 #[derive(Debug, Deserialize)]
 pub struct Report {
     /// The wheels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     pub install: Vec<Chosen>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::absent")]
     environment: Environment,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Environment {
+    #[serde(deserialize_with = "null::absent")]
     platform_machine: String,
+    #[serde(deserialize_with = "null::absent")]
     python_version: String,
 }
 
@@ -64,6 +67,7 @@ struct DownloadInfo {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ArchiveInfo {
+    #[serde(deserialize_with = "null::absent")]
     hashes: Hashes,
 }
 
