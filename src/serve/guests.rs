@@ -123,7 +123,10 @@ impl Guests {
 
     /// Tells connections to give way, at most as many as there are waiters.
     pub(super) fn make_way(&self, waiting: &[Waiter]) {
-        let now = milliseconds(self.started);
+        self.make_way_at(milliseconds(self.started), waiting);
+    }
+
+    fn make_way_at(&self, now: u64, waiting: &[Waiter]) {
         let mut inside = self.inside();
         let going = inside.values().filter(|e| e.guest.is_leaving()).count();
         let free = self.places.saturating_sub(inside.len());
@@ -314,4 +317,119 @@ fn milliseconds(since: Instant) -> u64 {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn waiter(last: u8, seconds: u64) -> Waiter {
+        Waiter { client: client(last), waited: Duration::from_secs(seconds) }
+    }
+
+    /// A full server: a place for each of these addresses.
+    fn full(clients: &[u8]) -> (Arc<Guests>, Vec<Place>) {
+        let guests = Guests::new(clients.len());
+        let places = clients.iter().map(|last| guests.enter(client(*last)).unwrap()).collect();
+        assert!(guests.enter(client(0)).is_none());
+        (guests, places)
+    }
+
+    /// It asked something, and was answered at this moment.
+    fn answered(place: &Place, at: u64) {
+        drop(place.guest.asks());
+        place.guest.since.store(at, Ordering::Relaxed);
+    }
+
+    fn leaving(places: &[Place]) -> Vec<usize> {
+        (0..places.len()).filter(|at| places[*at].guest.is_leaving()).collect()
+    }
+
+    #[test]
+    fn the_longest_idle_of_the_address_with_the_most_gives_way() {
+        let (guests, places) = full(&[1, 2, 2, 2, 3]);
+        for (place, at) in places.iter().zip([0, 500, 300, 400, 100]) {
+            answered(place, at);
+        }
+        let _asks = places[2].guest.asks();
+        guests.make_way_at(1000, &[waiter(9, 0)]);
+        assert_eq!(leaving(&places), [3], "of the second address, but not the one that is at work");
+        guests.make_way_at(1000, &[waiter(9, 0)]);
+        assert_eq!(leaving(&places), [3], "one goes already");
+        guests.make_way_at(1000, &[waiter(9, 0), waiter(8, 0), waiter(7, 0)]);
+        assert_eq!(leaving(&places), [0, 1, 3]);
+    }
+
+    #[test]
+    fn one_that_has_said_nothing_yet_has_a_second_for_it() {
+        let (guests, places) = full(&[1]);
+        guests.make_way_at(900, &[waiter(2, 0)]);
+        assert_eq!(leaving(&places), [0; 0]);
+        guests.make_way_at(1100, &[waiter(2, 0)]);
+        assert_eq!(leaving(&places), [0]);
+    }
+
+    #[test]
+    fn a_head_in_pieces_gives_way_after_five_seconds() {
+        let (guests, places) = full(&[1]);
+        places[0].guest.sent(10);
+        places[0].guest.sent(1);
+        guests.make_way_at(4900, &[waiter(1, 4)]);
+        assert_eq!(leaving(&places), [0; 0]);
+        guests.make_way_at(5100, &[waiter(1, 4)]);
+        assert_eq!(leaving(&places), [0]);
+    }
+
+    #[test]
+    fn slow_readers_and_slow_bodies_give_way_and_fast_ones_do_not() {
+        let (guests, places) = full(&[1, 1, 1]);
+        let _asking: Vec<Asking> = places.iter().map(|p| p.guest.asks()).collect();
+        // The first is waited for and trickles, the second is waited for and is fast, the third waits for us.
+        for second in 0..20 {
+            places[0].guest.sent(100);
+            places[1].guest.sent(100_000);
+            places[0].guest.owes(true);
+            places[1].guest.owes(true);
+            guests.make_way_at(second * 1000, &[waiter(1, 0)]);
+            assert_eq!(leaving(&places), if second < 5 { vec![] } else { vec![0] }, "{second}");
+        }
+        guests.make_way_at(20_000, &[waiter(1, 0), waiter(1, 0)]);
+        assert_eq!(leaving(&places), [0]);
+    }
+
+    #[test]
+    fn an_address_with_more_than_half_shares_and_a_room_behind_one_address_is_left_alone() {
+        let (guests, places) = full(&[1, 1, 1, 2]);
+        let _asking: Vec<Asking> = places.iter().map(|p| p.guest.asks()).collect();
+        for (place, moved) in places.iter().zip([50, 20, 70, 1]) {
+            place.guest.moved.store(moved, Ordering::Relaxed);
+        }
+        guests.make_way_at(60_000, &[waiter(1, 60), waiter(3, 1)]);
+        assert_eq!(leaving(&places), [0; 0], "its own, and one that waits for a moment only");
+        guests.make_way_at(60_000, &[waiter(1, 60), waiter(3, 6), waiter(4, 6)]);
+        assert_eq!(leaving(&places), [1], "what moved the least, one at a time");
+    }
+
+    #[test]
+    fn a_request_that_came_in_time_stays() {
+        let (guests, places) = full(&[1]);
+        answered(&places[0], 0);
+        guests.make_way_at(2000, &[waiter(2, 0)]);
+        let _asking = places[0].guest.asks();
+        places[0].guest.reconsider();
+        assert_eq!(leaving(&places), [0; 0]);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::1"));
+        assert_ne!(of("2001:db8:1:2::4"), of("2001:db8:1:3::4"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
 }
