@@ -74,6 +74,7 @@ pub async fn serve(ctx: &Ctx, options: ServeOptions) -> Result<(Server, Listenin
     }
     let (registry, pushes) = options.registry.clone().map(|r| (r.host, r.pushes)).unzip();
     let server = Server::bind(Options { listen: options.listen, registry: options.registry }, sources).await?;
+    server.report_to(ctx.reporter.clone());
     let told = Listening { address: server.address(), sources: served, images: server.images(), registry, pushes };
     Ok((server, told))
 }

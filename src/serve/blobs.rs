@@ -5,34 +5,40 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
 };
 
-use super::State;
 use super::body::{BlobBody, ReplyBody};
+use super::conditions;
 use super::pool::CHUNK;
 use super::reply::{self, Code, Refusal, Reply};
+use super::request::Name;
 use super::source::OpenBlob;
+use super::{State, traffic::Ticket};
 use crate::base::digest::Digest;
 
 /// Answers `GET` and `HEAD` for a blob.
 pub(super) async fn get(
     state: &State,
+    name: &Name,
     digest: &Digest,
     headers: &HeaderMap,
     client: IpAddr,
     head: bool,
 ) -> Result<Reply, Refusal> {
     let failed = |e: std::io::Error| Refusal::internal(format!("blob {digest} can not be sent: {e}"));
-    let missing = || Refusal::missing(Code::BlobUnknown, format!("there is no blob {digest} here"));
+    let missing = || {
+        Refusal::missing(Code::BlobUnknown, format!("no image of {}/{} here has a blob {digest}", name.host, name.path))
+    };
+    if !state.serves(name, digest) {
+        return Err(missing());
+    }
     let blob = state.sources.open(digest).map_err(failed)?.ok_or_else(missing)?;
-    let etag = format!("\"{digest}\"");
-    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
-    if text(IF_NONE_MATCH).is_some_and(|v| v.split(',').any(|tag| tag.trim() == etag)) {
-        let mut reply = reply::empty(StatusCode::NOT_MODIFIED);
-        reply::set_digest(reply.headers_mut(), digest);
+    if let Some(reply) = conditions::settled(headers, digest)? {
         return Ok(reply);
     }
+    let etag = format!("\"{digest}\"");
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|tag| tag == etag));
     let span = match range.map_or(Span::All, |text| span(text, blob.size)) {
         Span::All => None,
@@ -50,8 +56,7 @@ pub(super) async fn get(
         false => {
             check(state, &blob, span.is_some()).await?;
             let ticket = state.traffic.ticket(client, *digest);
-            let body = BlobBody::new(blob.clone(), (at, end), state.checker.clone(), state.pool.clone(), ticket);
-            reply::with_body(status, end - at, ReplyBody::Blob(Box::new(body)))
+            send(state, status, &blob, (at, end), Some(ticket))
         }
     };
     let headers = reply.headers_mut();
@@ -63,6 +68,18 @@ pub(super) async fn get(
         reply::set(headers, CONTENT_RANGE, &format!("bytes {at}-{}/{}", end.saturating_sub(1), blob.size));
     }
     Ok(reply)
+}
+
+/// An answer with these bytes of a blob.
+pub(super) fn send(
+    state: &State,
+    status: StatusCode,
+    blob: &Arc<OpenBlob>,
+    (at, end): (u64, u64),
+    ticket: Option<Ticket>,
+) -> Reply {
+    let body = BlobBody::new(blob.clone(), (at, end), state.checker.clone(), state.pool.clone(), ticket);
+    reply::with_body(status, end - at, ReplyBody::Blob(Box::new(body)))
 }
 
 /// A part, or a blob of one chunk, is checked before anything is said; of others the check starts now, and their last chunk

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::check::Checker;
@@ -17,6 +18,8 @@ use super::traffic::Ticket;
 /// The body of an answer.
 pub(super) enum ReplyBody {
     Whole(Option<Bytes>),
+    /// As `Whole`, with the right to have so much in memory.
+    Large(Option<Bytes>, #[expect(dead_code, reason = "held, and given back when dropped")] OwnedSemaphorePermit),
     Blob(Box<BlobBody>),
 }
 
@@ -27,7 +30,7 @@ pub(super) struct BlobBody {
     end: u64,
     checker: Arc<Checker>,
     pool: Arc<Pool>,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
     doing: Doing,
 }
 
@@ -48,7 +51,7 @@ impl BlobBody {
         (at, end): (u64, u64),
         checker: Arc<Checker>,
         pool: Arc<Pool>,
-        ticket: Ticket,
+        ticket: Option<Ticket>,
     ) -> Self {
         Self { blob, at, end, checker, pool, ticket, doing: Doing::Next }
     }
@@ -108,7 +111,9 @@ impl BlobBody {
     fn hand_out(&mut self, buffer: Buffer) -> Bytes {
         let bytes = Bytes::from_owner(buffer);
         self.at += bytes.len() as u64;
-        self.ticket.count(bytes.len());
+        if let Some(ticket) = &mut self.ticket {
+            ticket.count(bytes.len());
+        }
         bytes
     }
 }
@@ -119,7 +124,7 @@ impl Body for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Self::Whole(bytes) | Self::Large(bytes, _) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
             Self::Blob(body) => {
                 let next = ready!(body.poll_next(cx));
                 if let Some(Err(_)) = next {
@@ -132,16 +137,16 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Whole(bytes) | Self::Large(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Blob(body) => body.at == body.end,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(Some(bytes)) | Self::Large(Some(bytes), _) => SizeHint::with_exact(bytes.len() as u64),
             // The answer to HEAD has the length in its header.
-            Self::Whole(None) => SizeHint::new(),
+            Self::Whole(None) | Self::Large(None, _) => SizeHint::new(),
             Self::Blob(body) => SizeHint::with_exact(body.end - body.at),
         }
     }

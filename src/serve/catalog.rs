@@ -1,8 +1,12 @@
 //! Which images there are: by upstream host, then repository, then tag or digest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::alarm::Alarm;
+use super::closure::Reader;
 use super::error::{Disagreement, ServeError};
+use super::referrers::Referrer;
+use super::request::canonical;
 use super::source::{Image, Manifest, Source};
 use crate::base::digest::Digest;
 
@@ -10,6 +14,8 @@ use crate::base::digest::Digest;
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     hosts: BTreeMap<String, BTreeMap<String, Repository>>,
+    /// What all images together are made of.
+    blobs: HashSet<Digest>,
 }
 
 /// The images of one repository of one upstream.
@@ -17,6 +23,8 @@ pub(super) struct Catalog {
 pub(super) struct Repository {
     tags: BTreeMap<String, Tagged>,
     manifests: HashMap<Digest, Manifest>,
+    blobs: HashSet<Digest>,
+    referrers: HashMap<Digest, Vec<Referrer>>,
     /// Each image's index and the indexes in it, with the platforms that are there.
     pub(super) carried: Vec<(Vec<Digest>, Vec<String>)>,
 }
@@ -30,11 +38,11 @@ struct Tagged {
 }
 
 impl Catalog {
-    /// What the sources hold, together.
+    /// What the sources hold, together. Manifests that are damaged raise the alarm.
     ///
     /// # Errors
     /// A tag that is different bytes in two of them.
-    pub(super) fn new(sources: &[Source]) -> Result<Self, ServeError> {
+    pub(super) fn new(sources: &[Source], alarm: &Alarm) -> Result<Self, ServeError> {
         let mut catalog = Self::default();
         // Images named by their tags alone come first: a digest beside a tag says that the tag does not matter.
         for pinned in [false, true] {
@@ -44,13 +52,37 @@ impl Catalog {
                 }
             }
         }
+        for source in sources {
+            let mut reader = Reader::new(source, alarm);
+            for image in &source.images {
+                catalog.add_parts(image, &mut reader);
+            }
+        }
         Ok(catalog)
+    }
+
+    /// What of the image is served: by its repository.
+    fn add_parts(&mut self, image: &Image, reader: &mut Reader<'_>) {
+        let closure = reader.closure(image);
+        let repository = self.entry(image);
+        for manifest in closure.manifests {
+            repository.manifests.entry(manifest.digest).or_insert(manifest);
+        }
+        for (subject, referrer) in closure.referrers {
+            repository.referrers.entry(subject).or_default().push(referrer);
+        }
+        repository.blobs.extend(&closure.blobs);
+        self.blobs.extend(closure.blobs);
+    }
+
+    fn entry(&mut self, image: &Image) -> &mut Repository {
+        let host = self.hosts.entry(canonical(&image.reference.registry)).or_default();
+        host.entry(image.reference.repository.clone()).or_default()
     }
 
     fn add(&mut self, image: &Image, from: &str) -> Result<(), ServeError> {
         let reference = &image.reference;
-        let host = self.hosts.entry(reference.registry.clone()).or_default();
-        let repository = host.entry(reference.repository.clone()).or_default();
+        let repository = self.entry(image);
         let indexes = || std::iter::once(&image.top).chain(&image.nested);
         let manifests = indexes().chain(image.platforms.iter().map(|(_, m)| m));
         repository.manifests.extend(manifests.map(|m| (m.digest, m.clone())));
@@ -77,6 +109,16 @@ impl Catalog {
     /// One repository.
     pub(super) fn repository(&self, host: &str, path: &str) -> Option<&Repository> {
         self.hosts.get(host)?.get(path)
+    }
+
+    /// Whether an image of this repository has the blob.
+    pub(super) fn has_blob(&self, host: &str, path: &str, digest: &Digest) -> bool {
+        self.repository(host, path).is_some_and(|repository| repository.blobs.contains(digest))
+    }
+
+    /// Whether any image has the blob.
+    pub(super) fn any_has_blob(&self, digest: &Digest) -> bool {
+        self.blobs.contains(digest)
     }
 
     /// Whether images of this upstream are there.
@@ -113,6 +155,11 @@ impl Repository {
     /// The manifest with this digest.
     pub(super) fn manifest(&self, digest: &Digest) -> Option<&Manifest> {
         self.manifests.get(digest)
+    }
+
+    /// Those of its manifests that refer to this one.
+    pub(super) fn referrers(&self, subject: &Digest) -> &[Referrer] {
+        self.referrers.get(subject).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// All tags, sorted.

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Semaphore, watch};
 
+use super::alarm::Alarm;
 use super::source::{OpenBlob, Stamp};
 use crate::base::digest::{Digest, hash_reader};
 
@@ -18,6 +19,7 @@ const AT_A_TIME: usize = 4;
 pub(super) struct Checker {
     known: Mutex<HashMap<Digest, Known>>,
     turns: Arc<Semaphore>,
+    alarm: Arc<Alarm>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -33,14 +35,13 @@ enum Verdict {
     Bad(Arc<str>),
 }
 
-impl Default for Checker {
-    fn default() -> Self {
-        let turns = Arc::new(Semaphore::new(AT_A_TIME));
-        Self { known: Mutex::default(), turns, stopping: Arc::default() }
-    }
-}
-
 impl Checker {
+    /// Damage raises the alarm.
+    pub(super) fn new(alarm: Arc<Alarm>) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { known: Mutex::default(), turns, alarm, stopping: Arc::default() }
+    }
+
     /// Whether the blob was found to be right, and its file was not written to since.
     pub(super) fn is_good(&self, blob: &OpenBlob) -> bool {
         let Ok(stamp) = blob.stamp() else { return false };
@@ -66,12 +67,16 @@ impl Checker {
     /// # Errors
     /// When it is not, or can not be read.
     pub(super) async fn ensure(self: Arc<Self>, blob: Arc<OpenBlob>) -> io::Result<()> {
-        let mut verdict = self.verdict(&blob)?;
-        let settled = verdict.wait_for(|v| !matches!(v, Verdict::Pending)).await;
-        match settled.map(|v| v.clone()) {
-            Ok(Verdict::Good) => Ok(()),
-            Ok(Verdict::Bad(why)) => Err(io::Error::new(io::ErrorKind::InvalidData, why.to_string())),
-            Ok(Verdict::Pending) | Err(_) => Err(io::Error::other("its check did not end")),
+        loop {
+            let mut verdict = self.verdict(&blob)?;
+            let settled = verdict.wait_for(|v| !matches!(v, Verdict::Pending)).await;
+            match settled.map(|v| v.clone()) {
+                Ok(Verdict::Good) => return Ok(()),
+                Ok(Verdict::Bad(why)) => return Err(io::Error::new(io::ErrorKind::InvalidData, why.to_string())),
+                // Whoever it was started for went away before its turn came.
+                Ok(Verdict::Pending) | Err(_) if !self.stopping.load(Ordering::Relaxed) => {}
+                Ok(Verdict::Pending) | Err(_) => return Err(io::Error::other("its check did not end")),
+            }
         }
     }
 
@@ -83,19 +88,21 @@ impl Checker {
     fn verdict(self: &Arc<Self>, blob: &Arc<OpenBlob>) -> io::Result<watch::Receiver<Verdict>> {
         let stamp = blob.stamp()?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(k) = known.get(&blob.digest).filter(|k| k.stamp == stamp) {
+        if let Some(k) = known.get(&blob.digest).filter(|k| k.stamp == stamp && !k.is_given_up()) {
             return Ok(k.verdict.clone());
         }
         let (tell, verdict) = watch::channel(Verdict::Pending);
         known.insert(blob.digest, Known { stamp, verdict: verdict.clone() });
-        tokio::spawn(self.clone().judge(blob.clone(), stamp, tell));
+        tokio::spawn(self.clone().judge(Arc::downgrade(blob), stamp, tell));
         Ok(verdict)
     }
 
-    /// Hashes it. What could not be read is tried anew by the next who asks; wrong bytes are not, until they change.
-    async fn judge(self: Arc<Self>, blob: Arc<OpenBlob>, stamp: Stamp, tell: watch::Sender<Verdict>) {
+    /// Hashes it. What could not be read is tried anew by the next who asks; wrong bytes are not, until they change. While it
+    /// waits for its turn it keeps no file open: when its client has gone by then, it is given up.
+    async fn judge(self: Arc<Self>, blob: Weak<OpenBlob>, stamp: Stamp, tell: watch::Sender<Verdict>) {
         let _turn = self.turns.acquire().await;
-        let (digest, stopping) = (blob.digest, self.stopping.clone());
+        let Some(blob) = blob.upgrade() else { return };
+        let (digest, from, stopping) = (blob.digest, blob.from.clone(), self.stopping.clone());
         let hashed = tokio::task::spawn_blocking(move || {
             let (found, _) = hash_reader(Stoppable { reader: blob.reader(), stopping })?;
             if blob.stamp()? != stamp {
@@ -114,7 +121,19 @@ impl Checker {
                 Verdict::Bad(format!("blob {digest} can not be read: {e}").into())
             }
         };
+        if let Verdict::Bad(why) = &verdict
+            && !self.stopping.load(Ordering::Relaxed)
+        {
+            self.alarm.damaged(&digest, &from, why);
+        }
         let _ = tell.send(verdict);
+    }
+}
+
+impl Known {
+    /// Whether its check ended without a verdict.
+    fn is_given_up(&self) -> bool {
+        matches!(*self.verdict.borrow(), Verdict::Pending) && self.verdict.has_changed().is_err()
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn catalog(state: &State, query: &Query) -> Result<Reply, Refus
     }
     let mut all = match &state.writable {
         Some(writable) => state.catalog.names(Some(&writable.host)),
-        None => state.catalog.names(query.ns.as_deref().map(canonical)),
+        None => state.catalog.names(query.ns.as_deref().map(canonical).as_deref()),
     };
     if let Some(writable) = &state.writable {
         all.extend(writable.pushed.repositories().await?);

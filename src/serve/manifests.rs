@@ -2,19 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderMap, IF_NONE_MATCH};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 
-use super::State;
 use super::catalog::Repository;
+use super::pool::CHUNK;
 use super::reply::{self, Code, Refusal, Reply};
 use super::request::{Name, Wanted};
-use super::source::{Manifest, Sources};
+use super::source::{Manifest, OpenBlob};
+use super::{State, blobs, conditions};
 use crate::base::digest::Digest;
-use crate::store::image::{self, MANIFEST_LIMIT};
+use crate::store::image;
 
 /// How many bytes of manifests are kept.
 const KEPT: usize = 16 << 20;
@@ -61,17 +62,14 @@ pub(super) async fn get(
     head: bool,
 ) -> Result<Reply, Refusal> {
     let manifest = find(state, name, wanted).await?;
-    let etag = format!("\"{}\"", manifest.digest);
-    let same = |value: &str| value.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == etag);
-    if headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(same) {
-        let mut reply = reply::empty(StatusCode::NOT_MODIFIED);
-        reply::set_digest(reply.headers_mut(), &manifest.digest);
+    if let Some(reply) = conditions::settled(headers, &manifest.digest)? {
         return Ok(reply);
     }
-    let bytes = read(state, &manifest.digest).await?;
-    let mut reply = match head {
-        true => reply::head(StatusCode::OK, bytes.len() as u64),
-        false => reply::whole(StatusCode::OK, bytes),
+    let mut reply = match read(state, &manifest.digest).await? {
+        Found::Small(bytes) if head => reply::head(StatusCode::OK, bytes.len() as u64),
+        Found::Small(bytes) => reply::whole(StatusCode::OK, bytes),
+        Found::Large(blob) if head => reply::head(StatusCode::OK, blob.size),
+        Found::Large(blob) => blobs::send(state, StatusCode::OK, &blob, (0, blob.size), None),
     };
     reply::set(reply.headers_mut(), CONTENT_TYPE, &manifest.media_type);
     reply::set_digest(reply.headers_mut(), &manifest.digest);
@@ -122,7 +120,7 @@ async fn not_carried(state: &State, name: &Name, repository: &Repository, digest
     let full = format!("{}/{}", name.host, name.path);
     for (indexes, platforms) in &repository.carried {
         for index in indexes {
-            let Ok(bytes) = read(state, index).await else { continue };
+            let Ok(Found::Small(bytes)) = read(state, index).await else { continue };
             let Ok(index) = serde_json::from_slice::<image::Index>(&bytes) else { continue };
             let Some(entry) = index.manifests.iter().find(|m| m.digest == *digest) else { continue };
             let platform = entry.platform.as_ref().map_or_else(|| "this part".to_owned(), ToString::to_string);
@@ -133,28 +131,41 @@ async fn not_carried(state: &State, name: &Name, repository: &Repository, digest
     Refusal::missing(Code::ManifestUnknown, format!("{full} has no manifest {digest} here"))
 }
 
-/// The bytes of a manifest, known to be right.
-///
-/// # Errors
-/// Bytes that are not.
-pub(super) async fn read(state: &State, digest: &Digest) -> Result<Bytes, Refusal> {
-    if let Some(bytes) = state.manifests.get(digest) {
-        return Ok(bytes);
-    }
-    let bytes = Bytes::from(read_checked(&state.sources, digest).map_err(|e| Refusal::internal(e.to_string()))?);
-    state.manifests.put(*digest, &bytes);
-    Ok(bytes)
+/// A manifest, known to be right.
+enum Found {
+    /// In memory.
+    Small(Bytes),
+    /// Larger than a chunk, so sent from its file: many clients that read slowly would hold as many in memory.
+    Large(Arc<OpenBlob>),
 }
 
-fn read_checked(sources: &Sources, digest: &Digest) -> io::Result<Vec<u8>> {
-    let failed = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("manifest {digest} {why}"));
-    let blob = sources.open(digest).map_err(|e| failed(format!("can not be read: {e}")))?;
-    let blob = blob.ok_or_else(|| failed("is gone".to_owned()))?;
+/// A manifest's bytes.
+///
+/// # Errors
+/// Bytes that are not what their digest says.
+async fn read(state: &State, digest: &Digest) -> Result<Found, Refusal> {
+    if let Some(bytes) = state.manifests.get(digest) {
+        return Ok(Found::Small(bytes));
+    }
+    let failed = |e: io::Error| Refusal::internal(format!("manifest {digest} can not be read: {e}"));
+    let blob = state.sources.open(digest).map_err(failed)?;
+    let blob = blob.ok_or_else(|| Refusal::internal(format!("manifest {digest} is gone")))?;
+    if blob.size > CHUNK as u64 {
+        state.checker.clone().ensure(blob.clone()).await.map_err(|e| Refusal::internal(e.to_string()))?;
+        return Ok(Found::Large(blob));
+    }
     let mut bytes = Vec::new();
-    let mut reader = blob.reader().take(MANIFEST_LIMIT + 1);
-    reader.read_to_end(&mut bytes).map_err(|e| failed(format!("can not be read: {e}")))?;
+    blob.reader().read_to_end(&mut bytes).map_err(failed)?;
     match Digest::of(&bytes) {
-        found if found == *digest => Ok(bytes),
-        found => Err(failed(format!("is damaged: its bytes have digest {found}"))),
+        found if found == *digest => {
+            let bytes = Bytes::from(bytes);
+            state.manifests.put(*digest, &bytes);
+            Ok(Found::Small(bytes))
+        }
+        found => {
+            let why = format!("manifest {digest} is damaged: its bytes have digest {found}");
+            state.alarm.damaged(digest, &blob.from, &why);
+            Err(Refusal::internal(why))
+        }
     }
 }

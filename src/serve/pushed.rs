@@ -4,6 +4,7 @@
 //! blobs/sha256/<hex>                       blobs and manifests, never changed once there
 //! repositories/<name>/_manifests/<hex>     the media type of a manifest of this repository
 //! repositories/<name>/_tags/<tag>          the digest a tag means
+//! repositories/<name>/_referrers/<hex>/    what is told of each manifest that has the manifest <hex> as its subject
 //! uploads/                                 uploads under way; emptied when the server starts
 //! ```
 //!
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::ServeError;
+use super::referrers::Referrer;
 use super::reply::{Code, Refusal};
 use super::request::Wanted;
 use super::source::{Manifest, range_of};
@@ -85,13 +87,13 @@ impl Pushed {
     }
 
     /// Keeps a file whose bytes have this digest; gives whether it is new. The caller has reserved its size.
-    pub(super) fn keep(&self, file: tempfile::NamedTempFile, digest: &Digest) -> io::Result<bool> {
+    pub(super) fn keep(&self, spool: tempfile::TempPath, file: &File, digest: &Digest) -> io::Result<bool> {
         let path = self.blob_path(digest);
         if path.is_file() {
             return Ok(false);
         }
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|e| e.error)?;
+        file.sync_all()?;
+        spool.persist(&path).map_err(|e| e.error)?;
         atomic::sync_dir(atomic::parent(&path))?;
         Ok(true)
     }
@@ -105,6 +107,32 @@ impl Pushed {
         let tags = self.repository(repository).join("_tags");
         fs_err::create_dir_all(&tags)?;
         atomic::write_file(&tags.join(tag), manifest.digest.to_string().as_bytes())
+    }
+
+    /// Notes that a manifest refers to another one.
+    pub(super) fn refer(&self, repository: &str, subject: &Digest, referrer: &Referrer) -> io::Result<()> {
+        let referrers = self.repository(repository).join("_referrers").join(subject.hex());
+        fs_err::create_dir_all(&referrers)?;
+        let text = serde_json::to_vec(referrer).map_err(io::Error::other)?;
+        atomic::write_file(&referrers.join(referrer.digest.hex()), &text)
+    }
+
+    /// The manifests of a repository that refer to this one.
+    pub(super) async fn referrers(
+        self: &Arc<Self>,
+        repository: &str,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, Refusal> {
+        let folder = self.repository(repository).join("_referrers").join(subject.hex());
+        blocking(move || {
+            let mut all = Vec::new();
+            for name in names_in(&folder)?.into_iter().filter(|name| !name.starts_with('.')) {
+                let Some(text) = text(&folder.join(name))? else { continue };
+                all.push(serde_json::from_str(&text).map_err(io::Error::other)?);
+            }
+            Ok(all)
+        })
+        .await
     }
 
     /// A manifest that was pushed.
@@ -160,6 +188,11 @@ impl Pushed {
             }
         }
         Ok(())
+    }
+
+    /// Whether the blob, or a manifest, was pushed.
+    pub(super) fn has_blob(&self, digest: &Digest) -> bool {
+        self.blob_size(digest).is_some()
     }
 
     fn repository(&self, name: &str) -> PathBuf {

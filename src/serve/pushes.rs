@@ -1,42 +1,35 @@
-//! Pushes (distribution-spec, "Push"): blobs in one piece, in chunks, or mounted; then the manifest that names them.
+//! Pushes of blobs (distribution-spec, "Push"): in one piece, in chunks, or mounted.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName, LOCATION, RANGE};
 use hyper::{Method, Request, StatusCode};
-use serde::Deserialize;
 
-use super::pushed::blocking;
+use super::patient::Owed;
 use super::reply::{self, Code, Refusal, Reply};
-use super::request::{Asked, Name, Wanted, parse_digest};
+use super::request::{Asked, Name, parse_digest};
 use super::route::{self, Query};
-use super::source::Manifest;
-use super::uploads::Upload;
-use super::{State, Writable};
+use super::upload::Upload;
+use super::{State, Writable, put_manifest};
 use crate::base::digest::Digest;
-use crate::base::null;
-use crate::store::image::{Descriptor, MANIFEST_LIMIT};
 
 /// The upload's name, for clients that resume (Docker's API).
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-/// The longest media type of a manifest, in bytes (RFC 6838 has 127 for each half).
-const MEDIA_TYPE_LIMIT: usize = 255;
 
 /// Answers a request that writes.
 pub(super) async fn write(
     state: &State,
     writable: &Writable,
+    client: IpAddr,
     request: &Request<()>,
-    body: &mut Incoming,
+    body: &mut Owed,
     asked: Asked,
     query: &Query,
 ) -> Result<Reply, Refusal> {
     match (request.method().clone(), asked) {
         (Method::POST, Asked::StartUpload(text)) => {
             let name = route::name(state, &text, query)?;
-            start(state, writable, body, &name, query).await
+            start(state, writable, client, body, &name, query).await
         }
         (Method::PATCH, Asked::Upload(text, id)) => {
             let name = route::name(state, &text, query)?;
@@ -52,7 +45,7 @@ pub(super) async fn write(
         }
         (Method::PUT, Asked::Manifest(text, wanted)) => {
             let name = route::name(state, &text, query)?;
-            put_manifest(state, writable, request, body, &name, &wanted).await
+            put_manifest::put(state, writable, request.headers(), body, &name, &wanted).await
         }
         (Method::DELETE, _) => {
             Err(Refusal::unsupported("GET, HEAD, PUT", "what was pushed stays: nothing is deleted here"))
@@ -71,32 +64,33 @@ pub(super) async fn status(writable: &Writable, id: &str, path: &str) -> Result<
 async fn start(
     state: &State,
     writable: &Writable,
-    body: &mut Incoming,
+    client: IpAddr,
+    body: &mut Owed,
     name: &Name,
     query: &Query,
 ) -> Result<Reply, Refusal> {
     if let Some(text) = &query.mount {
         let digest = parse_digest(text)?;
         // Blobs are shared by all repositories: wherever it is to be mounted from, it is there or not.
-        if state.sources.size(&digest).is_some() {
+        if state.blob_size(name, &digest).is_some() {
             return Ok(created(name, &digest));
         }
     }
-    let mut upload = writable.uploads.fresh().await?;
+    let mut upload = writable.uploads.fresh();
     if let Some(text) = &query.digest {
         let digest = parse_digest(text)?;
-        upload.append(body).await?;
+        upload.append(&writable.uploads, body).await?;
         upload.finish(digest).await?;
         return Ok(created(name, &digest));
     }
-    let id = writable.uploads.register(upload)?;
+    let id = writable.uploads.register(upload, client)?;
     Ok(progress(StatusCode::ACCEPTED, &format!("/v2/{}/blobs/uploads/{id}", name.path), &id, 0))
 }
 
 async fn patch(
     writable: &Writable,
     request: &Request<()>,
-    body: &mut Incoming,
+    body: &mut Owed,
     name: &Name,
     id: &str,
 ) -> Result<Reply, Refusal> {
@@ -104,14 +98,16 @@ async fn patch(
     let mut upload = upload.lock().await;
     let path = format!("/v2/{}/blobs/uploads/{id}", name.path);
     in_order(request.headers(), &upload, &path)?;
-    append(writable, body, &mut upload, id).await?;
+    let appended = append(writable, body, &mut upload, id).await;
+    upload.rest();
+    appended?;
     Ok(progress(StatusCode::ACCEPTED, &path, id, upload.size))
 }
 
 async fn finish(
     writable: &Writable,
     request: &Request<()>,
-    body: &mut Incoming,
+    body: &mut Owed,
     name: &Name,
     id: &str,
     query: &Query,
@@ -121,7 +117,10 @@ async fn finish(
     let upload = writable.uploads.get(id)?;
     let mut upload = upload.lock().await;
     in_order(request.headers(), &upload, &format!("/v2/{}/blobs/uploads/{id}", name.path))?;
-    append(writable, body, &mut upload, id).await?;
+    if let Err(refusal) = append(writable, body, &mut upload, id).await {
+        upload.rest();
+        return Err(refusal);
+    }
     let finished = upload.finish(digest).await;
     // Another request may have forgotten it meanwhile.
     let _ = writable.uploads.forget(id);
@@ -130,8 +129,9 @@ async fn finish(
 }
 
 /// Appends; an upload that can not be gone on with is forgotten.
-async fn append(writable: &Writable, body: &mut Incoming, upload: &mut Upload, id: &str) -> Result<(), Refusal> {
-    let appended = upload.append(body).await;
+async fn append(writable: &Writable, body: &mut Owed, upload: &mut Upload, id: &str) -> Result<(), Refusal> {
+    let appended = upload.append(&writable.uploads, body).await;
+    writable.uploads.rests(id);
     if appended.is_err() && !upload.is_sound() {
         let _ = writable.uploads.forget(id);
     }
@@ -154,126 +154,6 @@ fn in_order(headers: &HeaderMap, upload: &Upload, path: &str) -> Result<(), Refu
         return Err(refusal.with(LOCATION, path).with(RANGE, so_far(upload.size)));
     }
     Ok(())
-}
-
-async fn put_manifest(
-    state: &State,
-    writable: &Writable,
-    request: &Request<()>,
-    body: &mut Incoming,
-    name: &Name,
-    wanted: &Wanted,
-) -> Result<Reply, Refusal> {
-    let declared = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let too_large = |_| {
-        let message = format!("a manifest has at most {MANIFEST_LIMIT} bytes, and all of them must come");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message)
-    };
-    let body = Limited::new(body, MANIFEST_LIMIT as usize).collect();
-    let stalled = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::ManifestInvalid, "nothing came for long");
-    let limit = std::time::Duration::from_secs(60);
-    let bytes = tokio::time::timeout(limit, body).await.map_err(stalled)?.map_err(too_large)?.to_bytes();
-    let digest = Digest::of(&bytes);
-    if let Wanted::Digest(wanted) = wanted
-        && *wanted != digest
-    {
-        let message = format!("what was pushed has digest {digest}, not {wanted}");
-        return Err(Refusal::bad(Code::DigestInvalid, message));
-    }
-    let media_type = judge(state, writable, name, &bytes, declared).await?;
-    let tag = match wanted {
-        Wanted::Tag(tag) => Some(tag.clone()),
-        Wanted::Digest(_) => None,
-    };
-    store(writable, name, bytes, Manifest { digest, media_type }, tag).await?;
-    let mut reply = reply::empty(StatusCode::CREATED);
-    reply::set(reply.headers_mut(), LOCATION, &format!("/v2/{}/manifests/{digest}", name.path));
-    reply::set_digest(reply.headers_mut(), &digest);
-    Ok(reply)
-}
-
-/// First the bytes, then the names.
-async fn store(
-    writable: &Writable,
-    name: &Name,
-    bytes: Bytes,
-    manifest: Manifest,
-    tag: Option<String>,
-) -> Result<(), Refusal> {
-    let (pushed, path, length) = (writable.pushed.clone(), name.path.clone(), bytes.len() as u64);
-    pushed.reserve(length)?;
-    let work: Arc<super::pushed::Pushed> = pushed.clone();
-    let stored = blocking(move || {
-        let mut file = work.spool()?;
-        std::io::Write::write_all(&mut file, &bytes)?;
-        let new = work.keep(file, &manifest.digest)?;
-        work.name(&path, &manifest, tag.as_deref())?;
-        Ok(new)
-    })
-    .await;
-    if !matches!(stored, Ok(true)) {
-        pushed.release(length);
-    }
-    stored.map(drop)
-}
-
-/// What of a manifest is looked at: image-spec's manifest or index, Docker's, or an artifact's.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Pushing {
-    schema_version: u64,
-    #[serde(default)]
-    media_type: Option<String>,
-    #[serde(default)]
-    config: Option<Descriptor>,
-    #[serde(default, deserialize_with = "null::absent")]
-    layers: Vec<Descriptor>,
-    #[serde(default, deserialize_with = "null::absent")]
-    manifests: Vec<Descriptor>,
-}
-
-/// Whether it is a manifest, of what type, and all that it names is there.
-async fn judge(
-    state: &State,
-    writable: &Writable,
-    name: &Name,
-    bytes: &[u8],
-    declared: Option<String>,
-) -> Result<String, Refusal> {
-    let invalid = |why: String| Refusal::bad(Code::ManifestInvalid, why);
-    let manifest: Pushing = serde_json::from_slice(bytes).map_err(|e| invalid(format!("not a manifest: {e}")))?;
-    if manifest.schema_version != 2 {
-        return Err(invalid(format!("schema version {} is not 2", manifest.schema_version)));
-    }
-    let media_type = match (declared, manifest.media_type) {
-        (Some(declared), Some(inside)) if declared != inside => {
-            return Err(invalid(format!("it is sent as `{declared}` and calls itself `{inside}`")));
-        }
-        (Some(media_type), _) | (None, Some(media_type)) => media_type,
-        (None, None) => return Err(invalid("its media type is not told".to_owned())),
-    };
-    if media_type.len() > MEDIA_TYPE_LIMIT || media_type.contains(|c: char| !c.is_ascii_graphic()) {
-        return Err(invalid("its media type is none".to_owned()));
-    }
-    let blobs = manifest.config.iter().chain(manifest.layers.iter().filter(|layer| layer.urls.is_empty()));
-    for blob in blobs {
-        match state.sources.size(&blob.digest) {
-            Some(size) if size == blob.size => {}
-            Some(size) => return Err(invalid(format!("blob {} has {size} bytes, not {}", blob.digest, blob.size))),
-            None => {
-                let message = format!("blob {} was not pushed", blob.digest);
-                return Err(Refusal::bad(Code::ManifestBlobUnknown, message));
-            }
-        }
-    }
-    for part in &manifest.manifests {
-        let own = state.catalog.repository(&name.host, &name.path).is_some_and(|r| r.manifest(&part.digest).is_some());
-        if !own && writable.pushed.manifest(&name.path, &Wanted::Digest(part.digest)).await?.is_none() {
-            let message = format!("manifest {} was not pushed to this repository", part.digest);
-            return Err(Refusal::bad(Code::ManifestBlobUnknown, message));
-        }
-    }
-    Ok(media_type)
 }
 
 fn created(name: &Name, digest: &Digest) -> Reply {

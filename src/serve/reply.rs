@@ -123,6 +123,12 @@ pub(super) fn with_body(status: StatusCode, length: u64, body: ReplyBody) -> Rep
     reply
 }
 
+/// The answer to a request that breaks the rules of HTTP: nothing after it on this connection is believed.
+pub(super) fn close(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(hyper::header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
 /// A JSON value.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     // Own types with string keys: nothing in them can fail to serialise.

@@ -1,5 +1,7 @@
 //! What a path asks for, and which upstream it means. Pure: nothing is looked up here but the names of upstreams.
 
+use hyper::Method;
+
 use crate::base::digest::Digest;
 use crate::model::image::{is_host, is_repository, is_tag};
 
@@ -20,7 +22,7 @@ pub(super) enum Asked {
     Blob(String, Digest),
     StartUpload(String),
     Upload(String, String),
-    Referrers,
+    Referrers(String, Digest),
 }
 
 /// A manifest's tag or digest.
@@ -41,7 +43,7 @@ pub(super) struct Name {
 ///
 /// # Errors
 /// Paths of nothing there is here, and names that the specification does not allow.
-pub(super) fn parse(path: &str) -> Result<Asked, Refusal> {
+pub(super) fn parse(method: &Method, path: &str) -> Result<Asked, Refusal> {
     if path.len() > PATH_LIMIT {
         return Err(Refusal::bad(Code::NameInvalid, format!("a path of more than {PATH_LIMIT} bytes")));
     }
@@ -57,15 +59,11 @@ pub(super) fn parse(path: &str) -> Result<Asked, Refusal> {
     let parts: Vec<&str> = path.strip_prefix("/v2/").ok_or_else(nothing)?.split('/').collect();
     match parts.as_slice() {
         [name @ .., "tags", "list"] => Ok(Asked::Tags(checked(name)?)),
-        [name @ .., "manifests", wanted] => Ok(Asked::Manifest(checked(name)?, parse_wanted(wanted)?)),
+        [name @ .., "manifests", wanted] => Ok(Asked::Manifest(checked(name)?, parse_wanted(method, wanted)?)),
         [name @ .., "blobs", "uploads"] | [name @ .., "blobs", "uploads", ""] => Ok(Asked::StartUpload(checked(name)?)),
         [name @ .., "blobs", "uploads", id] => Ok(Asked::Upload(checked(name)?, (*id).to_owned())),
         [name @ .., "blobs", digest] => Ok(Asked::Blob(checked(name)?, parse_digest(digest)?)),
-        [name @ .., "referrers", digest] => {
-            checked(name)?;
-            parse_digest(digest)?;
-            Ok(Asked::Referrers)
-        }
+        [name @ .., "referrers", digest] => Ok(Asked::Referrers(checked(name)?, parse_digest(digest)?)),
         name => {
             checked(name)?;
             Err(nothing())
@@ -84,11 +82,11 @@ pub(super) fn resolve(name: &str, ns: Option<&str>, known: impl Fn(&str) -> bool
         if !is_host(ns) {
             return Err(Refusal::bad(Code::NameInvalid, "`ns` is not a registry host"));
         }
-        return upstream(canonical(ns), name);
+        return upstream(&canonical(ns), name);
     }
     match name.split_once('/') {
-        Some((host, path)) if is_host(host) && (known(canonical(host)) || host.contains(['.', ':'])) => {
-            upstream(canonical(host), path)
+        Some((host, path)) if is_host(host) && (known(&canonical(host)) || host.contains(['.', ':'])) => {
+            upstream(&canonical(host), path)
         }
         _ => upstream(DOCKER_HUB, name),
     }
@@ -108,10 +106,10 @@ pub(super) fn upstream(host: &str, path: &str) -> Result<Name, Refusal> {
 
 const DOCKER_HUB: &str = "docker.io";
 
-/// Docker Hub has three names.
-pub(super) fn canonical(host: &str) -> &str {
-    match host {
-        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB,
+/// A host as all its names are written here: in lower case (RFC 3986, section 3.2.2); and Docker Hub has three.
+pub(super) fn canonical(host: &str) -> String {
+    match host.to_ascii_lowercase() {
+        hub if matches!(hub.as_str(), "index.docker.io" | "registry-1.docker.io") => DOCKER_HUB.to_owned(),
         other => other,
     }
 }
@@ -126,13 +124,15 @@ fn checked(parts: &[&str]) -> Result<String, Refusal> {
     if good { Ok(name) } else { Err(Refusal::bad(Code::NameInvalid, "not a repository name")) }
 }
 
-fn parse_wanted(text: &str) -> Result<Wanted, Refusal> {
+/// What can be no tag is nowhere to be found, and can not be pushed.
+fn parse_wanted(method: &Method, text: &str) -> Result<Wanted, Refusal> {
     if text.contains(':') {
         return Ok(Wanted::Digest(parse_digest(text)?));
     }
     match is_tag(text) {
         true => Ok(Wanted::Tag(text.to_owned())),
-        false => Err(Refusal::bad(Code::ManifestInvalid, "neither a tag nor a digest")),
+        false if *method == Method::PUT => Err(Refusal::bad(Code::ManifestInvalid, "neither a tag nor a digest")),
+        false => Err(Refusal::missing(Code::ManifestUnknown, "neither a tag nor a digest")),
     }
 }
 
@@ -165,6 +165,10 @@ fn decode(path: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn parse(path: &str) -> Result<Asked, Refusal> {
+        super::parse(&Method::GET, path)
+    }
+
     fn name(text: &str, ns: Option<&str>) -> Option<String> {
         let known = |host: &str| ["docker.io", "localhost", "quay.io"].contains(&host);
         resolve(text, ns, known).ok().map(|n| format!("{} {}", n.host, n.path))
@@ -185,6 +189,11 @@ mod tests {
             ("unknown.example/a", None, "unknown.example a"),
             ("a/b", None, "docker.io a/b"),
             ("x", None, "docker.io library/x"),
+            ("x", Some("DOCKER.IO"), "docker.io library/x"),
+            ("x", Some("Index.Docker.io"), "docker.io library/x"),
+            ("a/b", Some("Quay.IO"), "quay.io a/b"),
+            ("Quay.IO/a/b", None, "quay.io a/b"),
+            ("LOCALHOST:5001/a", None, "localhost:5001 a"),
         ] {
             assert_eq!(name(text, ns).as_deref(), Some(meant), "{text} {ns:?}");
         }
@@ -204,8 +213,21 @@ mod tests {
         assert_eq!(parse(&format!("/v2/a/b/blobs/{digest}")).unwrap(), Asked::Blob("a/b".into(), digest));
         assert_eq!(parse("/v2/a/blobs/uploads/").unwrap(), Asked::StartUpload("a".into()));
         assert_eq!(parse("/v2/a/blobs/uploads/7").unwrap(), Asked::Upload("a".into(), "7".into()));
+        let referrers = format!("/v2/a/b/referrers/{digest}");
+        assert_eq!(parse(&referrers).unwrap(), Asked::Referrers("a/b".into(), digest));
         // A repository may be called like a part of the API.
         assert_eq!(parse("/v2/blobs/tags/list").unwrap(), Asked::Tags("blobs".into()));
+    }
+
+    #[test]
+    fn a_name_that_can_be_no_tag_is_not_found_and_not_pushed() {
+        for tag in [".INVALID_MANIFEST_NAME", "-x", "a b", "%20", "", "é"] {
+            let status = |method| {
+                let refusal = super::parse(&method, &format!("/v2/a/manifests/{tag}")).unwrap_err();
+                refusal.into_reply().status().as_u16()
+            };
+            assert_eq!((status(Method::GET), status(Method::HEAD), status(Method::PUT)), (404, 404, 400), "{tag}");
+        }
     }
 
     #[test]

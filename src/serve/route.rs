@@ -4,17 +4,23 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode, Version};
 
+use super::body::ReplyBody;
+use super::patient::Owed;
+use super::pool::CHUNK;
 use super::reply::{self, Code, Refusal, Reply};
 use super::request::{self, Asked, Name, canonical};
-use super::{State, Writable, blobs, listing, manifests, pushes};
+use super::{State, Writable, blobs, listing, manifests, pushes, referrers};
 
 /// How many bytes of a refused request are read, and for how long.
 const DRAINED: usize = 64 << 20;
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many chunks of long answers are in memory at a time: 64 MiB.
+pub(super) const LARGE_ANSWERS: u32 = 1024;
 
 /// What a query may say.
 #[derive(Debug, Default)]
@@ -24,6 +30,7 @@ pub(super) struct Query {
     pub(super) last: Option<String>,
     pub(super) digest: Option<String>,
     pub(super) mount: Option<String>,
+    pub(super) artifact_type: Option<String>,
 }
 
 impl Query {
@@ -36,6 +43,7 @@ impl Query {
                 "last" => &mut query.last,
                 "digest" => &mut query.digest,
                 "mount" => &mut query.mount,
+                "artifactType" => &mut query.artifact_type,
                 _ => continue,
             };
             *slot = Some(value.into_owned());
@@ -45,28 +53,57 @@ impl Query {
 }
 
 /// Answers a request.
-pub(super) async fn answer(state: &State, client: IpAddr, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(state: &State, client: IpAddr, request: Request<Owed>) -> Reply {
     state.traffic.request();
     let (parts, mut body) = request.into_parts();
     let request = Request::from_parts(parts, ());
     let head = request.method() == Method::HEAD;
-    let mut reply = match dispatch(state, client, &request, &mut body).await {
+    // RFC 9112, section 3.2. Whoever stands between may have read another host than we would.
+    if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).into_iter().count() != 1 {
+        let refusal = Refusal::bad(Code::Unsupported, "a request of HTTP/1.1 has one header `Host`");
+        return reply::close(without_body(refusal.into_reply(), head));
+    }
+    let reply = match dispatch(state, client, &request, &mut body).await {
         Ok(reply) => reply,
         Err(refusal) => {
             drain(&mut body).await;
             refusal.into_reply()
         }
     };
+    without_body(bounded(state, reply), head)
+}
+
+/// Of an answer to `HEAD` the length stays in the header.
+fn without_body(mut reply: Reply, head: bool) -> Reply {
     if head {
-        // The length stays in the header.
-        *reply.body_mut() = super::body::ReplyBody::Whole(None);
+        *reply.body_mut() = ReplyBody::Whole(None);
     }
     reply
 }
 
+/// Takes room in memory for an answer that is larger than a chunk (lists, and what was sent to whom), until it was sent.
+fn bounded(state: &State, mut reply: Reply) -> Reply {
+    let ReplyBody::Whole(Some(bytes)) = reply.body_mut() else { return reply };
+    if bytes.len() <= CHUNK {
+        return reply;
+    }
+    let chunks = u32::try_from(bytes.len().div_ceil(CHUNK)).unwrap_or(u32::MAX);
+    match state.large_answers.clone().try_acquire_many_owned(chunks.min(LARGE_ANSWERS)) {
+        Ok(room) => {
+            *reply.body_mut() = ReplyBody::Large(Some(std::mem::take(bytes)), room);
+            reply
+        }
+        Err(_) => {
+            let message = "too many long lists are being sent at the moment";
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::Toomanyrequests, message);
+            refusal.with(RETRY_AFTER, "5").into_reply()
+        }
+    }
+}
+
 /// Reads what still comes of a refused request, within bounds: a connection that is closed with bytes unread is reset, and
 /// the client would never see why it was refused.
-async fn drain(body: &mut Incoming) {
+async fn drain(body: &mut Owed) {
     let mut read = 0;
     let all = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -79,14 +116,14 @@ async fn drain(body: &mut Incoming) {
     let _ = tokio::time::timeout(DRAINED_WITHIN, all).await;
 }
 
-async fn dispatch(state: &State, client: IpAddr, request: &Request<()>, body: &mut Incoming) -> Result<Reply, Refusal> {
-    let asked = request::parse(request.uri().path())?;
+async fn dispatch(state: &State, client: IpAddr, request: &Request<()>, body: &mut Owed) -> Result<Reply, Refusal> {
+    let asked = request::parse(request.method(), request.uri().path())?;
     let query = Query::parse(request.uri().query());
     match *request.method() {
         Method::GET | Method::HEAD => read(state, client, request, asked, &query).await,
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => match (&state.writable, asked) {
             (Some(writable), asked @ (Asked::StartUpload(_) | Asked::Upload(..) | Asked::Manifest(..))) => {
-                pushes::write(state, writable, request, body, asked, &query).await
+                pushes::write(state, writable, client, request, body, asked, &query).await
             }
             (Some(_), _) => Err(Refusal::unsupported("GET, HEAD", "there is nothing to write at this path")),
             (None, _) => {
@@ -123,15 +160,16 @@ async fn read(
             manifests::get(state, &name(state, &text, query)?, &wanted, headers, head).await
         }
         Asked::Blob(text, digest) => {
-            name(state, &text, query)?;
-            blobs::get(state, &digest, headers, client, head).await
+            blobs::get(state, &name(state, &text, query)?, &digest, headers, client, head).await
         }
         Asked::Upload(_, id) => match &state.writable {
             Some(writable) => pushes::status(writable, &id, request.uri().path()).await,
             None => Err(Refusal::missing(Code::BlobUploadUnknown, "this is a mirror: there are no uploads")),
         },
         Asked::StartUpload(_) => Err(Refusal::unsupported("POST", "an upload is started by POST")),
-        Asked::Referrers => Err(Refusal::missing(Code::Unsupported, "referrers are not listed here")),
+        Asked::Referrers(text, digest) => {
+            referrers::get(state, &text, &name(state, &text, query)?, &digest, query).await
+        }
     }
 }
 

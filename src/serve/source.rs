@@ -1,5 +1,6 @@
 //! Where blobs come from: bundles, the store, the folder of pushes. All are files with ranges in them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -23,7 +24,16 @@ pub struct Source {
     pub(super) name: String,
     pub(super) identity: Option<Digest>,
     pub(super) images: Vec<Image>,
-    blobs: Arc<dyn Blobs>,
+    pub(super) blobs: Arc<dyn Blobs>,
+    /// The blobs of the lab, where `blobs` has those of others, too.
+    of_lab: Option<BTreeMap<Digest, u64>>,
+}
+
+impl Source {
+    /// Whether the blob is there, and the lab's.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.of_lab.as_ref().is_none_or(|blobs| blobs.contains_key(digest)) && self.blobs.blob_size(digest).is_some()
+    }
 }
 
 /// An image of a source.
@@ -56,6 +66,13 @@ impl Image {
                 .collect(),
         }
     }
+
+    /// The image without the indexes and platforms that only another lab has: an index may name them.
+    fn only(mut self, of_lab: &BTreeMap<Digest, u64>) -> Self {
+        self.nested.retain(|m| of_lab.contains_key(&m.digest));
+        self.platforms.retain(|(_, m)| of_lab.contains_key(&m.digest));
+        self
+    }
 }
 
 /// A manifest or index.
@@ -75,46 +92,51 @@ impl Manifest {
 pub fn from_bundle(bundle: Bundle) -> Source {
     let images = bundle.images().into_iter().map(|image| Image::new(&bundle, image)).collect();
     let (name, identity) = (bundle.path().display().to_string(), Some(bundle.identity()));
-    Source { name, identity, images, blobs: Arc::new(bundle) }
+    Source { name, identity, images, blobs: Arc::new(bundle), of_lab: None }
 }
 
-/// A lab in the store as a source. The store can not be cleaned up while it is served.
+/// A lab in the store as a source: nothing that only other labs of the store have. The store cannot be cleaned up while it is
+/// served.
 ///
 /// # Errors
-/// When the lab is not there, or what it holds can not be read.
+/// When the lab is not there, or its list of blobs or images cannot be read.
 pub fn from_store(store: &Arc<Store>, lab: &str) -> Result<Source, StoreError> {
-    let images = store.root_images(lab)?.into_iter().map(|image| Image::new(&**store, image));
+    let of_lab = store.root(lab)?.blobs;
+    let images = store.root_images(lab)?.into_iter().map(|image| Image::new(&**store, image).only(&of_lab));
+    let images = images.collect();
     let name = format!("lab `{lab}` of {}", store.path().display());
-    Ok(Source { name, identity: None, images: images.collect(), blobs: store.clone() })
+    Ok(Source { name, identity: None, images, blobs: store.clone(), of_lab: Some(of_lab) })
 }
 
 /// All sources of a server.
 pub(super) struct Sources {
     pub(super) told: Vec<(String, Option<Digest>)>,
-    blobs: Vec<Arc<dyn Blobs>>,
+    blobs: Vec<(Arc<str>, Arc<dyn Blobs>)>,
 }
 
 impl Sources {
     pub(super) fn new(sources: Vec<Source>) -> Self {
         let told = sources.iter().map(|s| (s.name.clone(), s.identity)).collect();
-        Self { told, blobs: sources.into_iter().map(|s| s.blobs).collect() }
+        Self { told, blobs: sources.into_iter().map(|s| (s.name.into(), s.blobs)).collect() }
     }
 
     /// One more, asked last.
-    pub(super) fn add(&mut self, blobs: Arc<dyn Blobs>) {
-        self.blobs.push(blobs);
+    pub(super) fn add(&mut self, name: &str, blobs: Arc<dyn Blobs>) {
+        self.blobs.push((name.into(), blobs));
     }
 
-    /// The blob's size in bytes.
+    /// The blob's size in bytes. Whether it may be told is another question (`State::blob_size`).
     pub(super) fn size(&self, digest: &Digest) -> Option<u64> {
-        self.blobs.iter().find_map(|s| s.blob_size(digest))
+        self.blobs.iter().find_map(|(_, s)| s.blob_size(digest))
     }
 
-    /// The blob, opened; `None` when no source has it.
+    /// The blob, opened; `None` when no source has it. Whether it may be sent is another question (`State::serves`).
     pub(super) fn open(&self, digest: &Digest) -> io::Result<Option<Arc<OpenBlob>>> {
-        let Some(source) = self.blobs.iter().find(|s| s.blob_size(digest).is_some()) else { return Ok(None) };
+        let there = self.blobs.iter().find(|(_, s)| s.blob_size(digest).is_some());
+        let Some((name, source)) = there else { return Ok(None) };
         let range = source.blob_range(digest).map_err(io::Error::other)?;
-        let blob = OpenBlob { digest: *digest, file: range.file, offset: range.offset, size: range.size };
+        let from = name.clone();
+        let blob = OpenBlob { digest: *digest, from, file: range.file, offset: range.offset, size: range.size };
         blob.stamp()?;
         Ok(Some(Arc::new(blob)))
     }
@@ -124,6 +146,8 @@ impl Sources {
 #[derive(Debug)]
 pub(super) struct OpenBlob {
     pub(super) digest: Digest,
+    /// What it is from, for people.
+    pub(super) from: Arc<str>,
     file: File,
     offset: u64,
     /// Its size in bytes.

@@ -1,26 +1,24 @@
-//! Uploads under way: hashed while they are written, one request at a time each, forgotten when nobody goes on with them.
+//! Uploads under way. One that nobody goes on with is forgotten after an hour, and before that when others want its place.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::header::RETRY_AFTER;
 
-use super::pushed::{Pushed, blocking, failed};
+use super::guests::network;
+use super::pushed::Pushed;
 use super::reply::{Code, Refusal};
-use crate::base::digest::{Digest, Hasher};
+use super::upload::Upload;
 
-/// How many uploads there are at a time.
-const AT_A_TIME: usize = 256;
+/// How many uploads there are at a time. They hold no memory to speak of, and no open files.
+const AT_A_TIME: usize = 512;
 /// How long an upload waits for its next chunk.
 const IDLE: Duration = Duration::from_secs(3600);
-/// How long a client may send nothing within a request.
-const STALL: Duration = Duration::from_secs(60);
-/// How much is written at once, in bytes.
-const BATCH: usize = 1 << 20;
+/// For how long an upload must have waited for its next chunk to be taken for abandoned, where others need its place.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// All uploads.
 pub(super) struct Uploads {
@@ -30,16 +28,17 @@ pub(super) struct Uploads {
 
 struct Waiting {
     upload: Arc<tokio::sync::Mutex<Upload>>,
+    network: IpAddr,
     since: Instant,
 }
 
-/// One upload. Dropped before it was kept, it leaves nothing.
-pub(super) struct Upload {
-    pushed: Arc<Pushed>,
-    file: Option<tempfile::NamedTempFile>,
-    hasher: Hasher,
-    /// Bytes so far.
-    pub(super) size: u64,
+/// An upload that nobody works on at this moment.
+struct Resting<'a> {
+    id: &'a str,
+    network: IpAddr,
+    /// Nothing is lost with it: it holds no bytes, or failed.
+    empty: bool,
+    idle: Duration,
 }
 
 impl Uploads {
@@ -47,120 +46,145 @@ impl Uploads {
         Self { pushed, open: Mutex::default() }
     }
 
-    /// An upload that has no name yet.
-    pub(super) async fn fresh(&self) -> Result<Upload, Refusal> {
-        let pushed = self.pushed.clone();
-        let file = blocking({
-            let pushed = pushed.clone();
-            move || pushed.spool()
-        });
-        Ok(Upload { pushed, file: Some(file.await?), hasher: Hasher::new(), size: 0 })
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names an upload, so that later requests can go on with it.
-    pub(super) fn register(&self, upload: Upload) -> Result<String, Refusal> {
+    /// An upload that has no name yet.
+    pub(super) fn fresh(&self) -> Upload {
+        Upload::new(self.pushed.clone())
+    }
+
+    /// Names an upload, so that later requests can go on with it. Where all places are taken, another one is forgotten.
+    ///
+    /// # Errors
+    /// When all others are at work, or were a moment ago.
+    pub(super) fn register(&self, upload: Upload, client: IpAddr) -> Result<String, Refusal> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| Refusal::internal(e.to_string()))?;
         let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, waiting| waiting.since.elapsed() < IDLE);
+        let network = network(client);
+        let mut open = self.open();
+        open.retain(|_, waiting| waiting.since.elapsed() < IDLE || waiting.is_used());
         if open.len() >= AT_A_TIME {
-            let message = format!("there are {AT_A_TIME} uploads already");
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, Code::Toomanyrequests, message));
+            let victim = gives_way(&resting(&open), &shares(&open), network).map(str::to_owned);
+            let Some(victim) = victim else {
+                let message = format!("there are {AT_A_TIME} uploads already, and somebody works on each");
+                let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, Code::Toomanyrequests, message);
+                return Err(refusal.with(RETRY_AFTER, ABANDONED.as_secs().to_string()));
+            };
+            open.remove(&victim);
         }
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
-        open.insert(id.clone(), Waiting { upload, since: Instant::now() });
+        open.insert(id.clone(), Waiting { upload, network, since: Instant::now() });
         Ok(id)
     }
 
     /// An upload by its name.
     pub(super) fn get(&self, id: &str) -> Result<Arc<tokio::sync::Mutex<Upload>>, Refusal> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open();
         let waiting = open.get_mut(id).ok_or_else(unknown)?;
         waiting.since = Instant::now();
         Ok(waiting.upload.clone())
     }
 
+    /// From now on it waits for its next chunk.
+    pub(super) fn rests(&self, id: &str) {
+        if let Some(waiting) = self.open().get_mut(id) {
+            waiting.since = Instant::now();
+        }
+    }
+
     /// Forgets an upload.
     pub(super) fn forget(&self, id: &str) -> Result<(), Refusal> {
-        let gone = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        gone.map(drop).ok_or_else(unknown)
+        self.open().remove(id).map(drop).ok_or_else(unknown)
+    }
+
+    /// Takes so many bytes of what the folder may hold. Where they do not fit, uploads that were abandoned are forgotten: they
+    /// hold bytes that nobody will ever ask for.
+    ///
+    /// # Errors
+    /// When they do not fit all the same.
+    pub(super) fn reserve(&self, bytes: u64) -> Result<(), Refusal> {
+        self.pushed.reserve(bytes).or_else(|_| {
+            self.forget_abandoned();
+            self.pushed.reserve(bytes)
+        })
+    }
+
+    /// Forgets all uploads that were abandoned.
+    pub(super) fn forget_abandoned(&self) {
+        self.open().retain(|_, waiting| waiting.since.elapsed() < ABANDONED || waiting.is_used());
     }
 }
 
-fn unknown() -> Refusal {
-    Refusal::missing(Code::BlobUploadUnknown, "there is no such upload: it ended, or the server was started anew")
-}
-
-impl Upload {
-    /// Takes the body of a request. What came before a client went away is kept, so that it can go on from there.
-    pub(super) async fn append(&mut self, body: &mut Incoming) -> Result<(), Refusal> {
-        let mut batch = Vec::new();
-        loop {
-            let stalled =
-                || Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::BlobUploadInvalid, "nothing came for long");
-            let frame = match tokio::time::timeout(STALL, body.frame()).await {
-                Err(_) => return Err(stalled()),
-                Ok(None) => return self.write(batch).await,
-                Ok(Some(Err(e))) => {
-                    self.write(batch).await?;
-                    return Err(Refusal::bad(Code::BlobUploadInvalid, format!("the body ended early: {e}")));
-                }
-                Ok(Some(Ok(frame))) => frame,
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            batch.extend_from_slice(&data);
-            if batch.len() >= BATCH {
-                self.write(std::mem::take(&mut batch)).await?;
-            }
-        }
-    }
-
-    async fn write(&mut self, batch: Vec<u8>) -> Result<(), Refusal> {
-        let gone = || Refusal::missing(Code::BlobUploadUnknown, "this upload failed before");
-        if batch.is_empty() {
-            return self.file.as_ref().map(drop).ok_or_else(gone);
-        }
-        let length = batch.len() as u64;
-        let mut file = self.file.take().ok_or_else(gone)?;
-        self.pushed.reserve(length)?;
-        self.size += length;
-        let mut hasher = std::mem::take(&mut self.hasher);
-        let written = tokio::task::spawn_blocking(move || {
-            file.write_all(&batch)?;
-            hasher.update(&batch);
-            Ok((file, hasher))
-        });
-        // After an error the file is gone, and with it the upload: half a chunk can not be gone on from.
-        let (file, hasher) = written.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(failed)?;
-        (self.file, self.hasher) = (Some(file), hasher);
-        Ok(())
-    }
-
-    /// Whether it can be gone on with.
-    pub(super) fn is_sound(&self) -> bool {
-        self.file.is_some()
-    }
-
-    /// Keeps the blob, if its bytes have this digest. The upload has ended either way.
-    pub(super) async fn finish(&mut self, digest: Digest) -> Result<(), Refusal> {
-        let file = self.file.take().ok_or_else(unknown)?;
-        let found = std::mem::take(&mut self.hasher).finish();
-        if found != digest {
-            let message = format!("what was pushed has digest {found}, not {digest}");
-            return Err(Refusal::bad(Code::DigestInvalid, message));
-        }
-        let pushed = self.pushed.clone();
-        if blocking(move || pushed.keep(file, &digest)).await? {
-            // Its bytes belong to the folder now.
-            self.size = 0;
-        }
-        Ok(())
+impl Waiting {
+    /// Whether a request is at work on it.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.upload) > 1
     }
 }
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.pushed.release(self.size);
+fn resting(open: &HashMap<String, Waiting>) -> Vec<Resting<'_>> {
+    let resting = open.iter().filter(|(_, waiting)| !waiting.is_used()).filter_map(|(id, waiting)| {
+        let upload = waiting.upload.try_lock().ok()?;
+        let empty = upload.size == 0 || !upload.is_sound();
+        Some(Resting { id, network: waiting.network, empty, idle: waiting.since.elapsed() })
+    });
+    resting.collect()
+}
+
+fn shares(open: &HashMap<String, Waiting>) -> HashMap<IpAddr, usize> {
+    let mut shares = HashMap::new();
+    for waiting in open.values() {
+        *shares.entry(waiting.network).or_insert(0) += 1;
+    }
+    shares
+}
+
+/// Which upload is forgotten for a new one of `newcomer`: one with which nothing is lost, else one that was abandoned, else one
+/// of another address that has more than half of them all; each time of the address with the most that which rests longest.
+fn gives_way<'a>(resting: &[Resting<'a>], shares: &HashMap<IpAddr, usize>, newcomer: IpAddr) -> Option<&'a str> {
+    let share = |r: &Resting<'_>| shares.get(&r.network).copied().unwrap_or(0);
+    let may = |r: &&Resting<'_>| {
+        r.empty || r.idle >= ABANDONED || (r.network != newcomer && share(r) * 2 > AT_A_TIME)
+    };
+    resting.iter().filter(may).max_by_key(|r| (r.empty, share(r), r.idle)).map(|r| r.id)
+}
+
+/// An upload that is not there.
+pub(super) fn unknown() -> Refusal {
+    let message = "there is no such upload: it ended, waited too long for its next chunk, or the server was started anew";
+    Refusal::missing(Code::BlobUploadUnknown, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload(id: &str, last: u8, empty: bool, idle: u64) -> Resting<'_> {
+        Resting { id, network: address(last), empty, idle: Duration::from_secs(idle) }
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn what_is_lost_least_gives_way() {
+        let shares = HashMap::from([(address(1), AT_A_TIME - 2), (address(2), 2)]);
+        let all = [
+            upload("its own, empty", 2, true, 50),
+            upload("many, empty, young", 1, true, 1),
+            upload("many, empty", 1, true, 9),
+            upload("many, with bytes", 1, false, 59),
+            upload("many, abandoned", 1, false, 3000),
+        ];
+        assert_eq!(gives_way(&all, &shares, address(2)), Some("many, empty"));
+        assert_eq!(gives_way(&all[3..], &shares, address(2)), Some("many, abandoned"));
+        assert_eq!(gives_way(&all[3..4], &shares, address(2)), Some("many, with bytes"), "of who has more than half");
+        assert_eq!(gives_way(&all[3..4], &shares, address(1)), None, "but not for himself: that would be a circle");
+        let even = HashMap::from([(address(1), AT_A_TIME / 2), (address(2), AT_A_TIME / 2)]);
+        assert_eq!(gives_way(&all[3..4], &even, address(2)), None);
     }
 }

@@ -97,6 +97,16 @@ impl Store {
         root.is_some_and(|root| blobs.keys().all(|digest| root.blobs.contains_key(digest)))
     }
 
+    /// The root of one lab.
+    ///
+    /// # Errors
+    /// A lab that has none, or one that can not be read.
+    pub fn root(&self, lab: &str) -> Result<Root, StoreError> {
+        let path = self.root_dir(lab).join("root.json");
+        let text = fs_err::read_to_string(&path).map_err(|e| StoreError::io(&path, "read", e))?;
+        read_root(&path, &text)
+    }
+
     /// Every root, sorted by lab.
     ///
     /// # Errors
