@@ -186,7 +186,8 @@ impl OwnDir {
     /// # Errors
     /// I/O errors.
     pub fn rename(&self, from: &str, into: &Self, to: &str) -> io::Result<()> {
-        rustix::fs::renameat(&self.fd, plain(from.as_ref())?, &into.fd, plain(to.as_ref())?).map_err(|e| into.failed("write", to, e))
+        rustix::fs::renameat(&self.fd, plain(from.as_ref())?, &into.fd, plain(to.as_ref())?)
+            .map_err(|e| into.failed("write", to, e))
     }
 
     /// Removes a file, or a link itself; what is not there is no error.
@@ -253,7 +254,9 @@ fn opened(at: impl AsFd, name: &OsStr, path: &Path, follow: OFlags) -> io::Resul
         Ok(fd) => Ok(Some(OwnDir { fd, path: path.to_owned() })),
         Err(Errno::NOENT) => Ok(None),
         // With both flags, Linux says of a link that it is no directory.
-        Err(Errno::LOOP | Errno::NOTDIR) if follow.contains(OFlags::NOFOLLOW) && regular::refuse_link(path).is_err() => {
+        Err(Errno::LOOP | Errno::NOTDIR)
+            if follow.contains(OFlags::NOFOLLOW) && regular::refuse_link(path).is_err() =>
+        {
             Err(regular::link(path))
         }
         Err(e) => Err(atomic::at(path, "open the folder", e.into())),

@@ -45,6 +45,18 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
     if is_link(path) { Err(link(path)) } else { Ok(()) }
 }
 
+/// Refuses links on the way from `root` to `below` it, `root` itself not counted: that one a person named.
+///
+/// # Errors
+/// The first link.
+pub fn refuse_links(root: &Path, below: &Path) -> io::Result<()> {
+    let mut at = root.to_owned();
+    below.components().try_for_each(|part| {
+        at.push(part);
+        refuse_link(&at)
+    })
+}
+
 /// That `path` is a link, where labimg writes and tidies in folders and files of its own only.
 pub(super) fn link(path: &Path) -> io::Error {
     let to = fs_err::read_link(path).map_or_else(|_| String::new(), |to| format!(" to `{}`", to.display()));

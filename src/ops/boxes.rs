@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::OpsError;
 use super::check::profile_in;
 use super::profile::OnDisk;
+use crate::base::digest::Digest;
 use crate::base::own_dir::OwnDir;
 use crate::base::regular;
 use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
@@ -14,7 +15,6 @@ use crate::lab::vagrant::LAB_FILE;
 use crate::model::lock::FileKind;
 use crate::model::profile::Profile;
 use crate::store::Store;
-use crate::base::digest::Digest;
 use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
 /// The largest text that is read in such a folder, in bytes.
@@ -290,12 +290,7 @@ fn no_room(error: std::io::Error, made: &MadeBox, to: &Path) -> OpsError {
 }
 
 /// Takes boxes and catalogs away that an earlier build of the lab wrote and this one did not, and what one that was interrupted left.
-fn remove_others(
-    dir: &OwnDir,
-    lab: &str,
-    boxes: &[MadeBox],
-    texts: &BTreeMap<String, String>,
-) -> Result<(), OpsError> {
+fn remove_others(dir: &OwnDir, lab: &str, boxes: &[MadeBox], texts: &BTreeMap<String, String>) -> Result<(), OpsError> {
     let mut wanted: Vec<String> = boxes.iter().flat_map(|b| [b.file_name(), mark_of(&b.file_name())]).collect();
     wanted.extend(texts.keys().filter_map(|t| t.strip_prefix(IN_BOXES)).map(str::to_owned));
     // Sorted, so that a box is judged before its mark goes.

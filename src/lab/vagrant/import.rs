@@ -254,8 +254,6 @@ mod tests {
             let odd = of(dir.path(), &[("metadata.json", text), ("box.img", "disk")]);
             assert!(error(&odd).contains("`metadata.json` can not be read"), "{text}");
         }
-        let other = of(dir.path(), &[("metadata.json", r#"{"provider": "virtualbox"}"#)]);
-        assert!(error(&other).contains("for provider \"virtualbox\""), "{}", error(&other));
         let twice = of(dir.path(), &[("metadata.json", "{}"), ("metadata.json", "{}")]);
         assert!(error(&twice).contains("twice"));
         let text = fs_err::read(&of(dir.path(), &[("metadata.json", "{}"), ("box.img", "disk")]).file).unwrap();

@@ -56,7 +56,7 @@ fn right(wanted: &Wanted, found: Digest) -> Result<(), LabError> {
         .hint("copy it again from where it came, or build it again"))
 }
 
-/// That Vagrant will take it for a box of this provider.
+/// That Vagrant will take it for a box.
 fn is_box(wanted: &Wanted, dir: &OwnDir) -> Result<(), LabError> {
     let bad = |why: String| {
         LabError::failed(format!("box `{}`", wanted.file.display()), why)
@@ -65,13 +65,9 @@ fn is_box(wanted: &Wanted, dir: &OwnDir) -> Result<(), LabError> {
     let Some(text) = dir.read(METADATA, METADATA_LIMIT)? else {
         return Err(bad(format!("it has no `{METADATA}`: it is no box")));
     };
-    let found: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&text).map_err(|e| bad(format!("its `{METADATA}` can not be read: {e}")))?;
-    match found.get("provider") {
-        Some(provider) if *provider != *wanted.provider => {
-            Err(bad(format!("it is for provider {provider}, its catalog says `{}`", wanted.provider)))
-        }
-        _ => Ok(()),
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&text) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(bad(format!("its `{METADATA}` can not be read: {e}"))),
     }
 }
 
@@ -80,8 +76,11 @@ fn no_room(error: LabError, wanted: &Wanted, dir: &OwnDir, size: u64) -> LabErro
         LabError::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             let what = format!("box {} ({})", wanted.name, wanted.provider);
             let at = dir.path().parent().unwrap_or(dir.path()).display();
-            LabError::failed(what, format!("there is no room for it at `{at}`: it needs {} MiB", size.div_ceil(1 << 20)))
-                .hint("make room, or name another home of Vagrant's: VAGRANT_HOME=DIR")
+            LabError::failed(
+                what,
+                format!("there is no room for it at `{at}`: it needs {} MiB", size.div_ceil(1 << 20)),
+            )
+            .hint("make room, or name another home of Vagrant's: VAGRANT_HOME=DIR")
         }
         other => other,
     }

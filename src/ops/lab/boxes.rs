@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
-use crate::base::{atomic, regular};
 use crate::base::shell::word;
+use crate::base::{atomic, regular};
 use crate::build::vagrant_lab::BOXES;
 use crate::lab::vagrant::import::{Imported, Wanted, import, is_plain};
 use crate::lab::vagrant::{Folder, LAB_FILE};

@@ -114,7 +114,10 @@ impl Bundle {
     pub(super) fn check_layout(&self) -> Result<(), Invalid> {
         let listed = |path: &str| self.member(path).map(|m| m.digest);
         if listed(OCI_LAYOUT_PATH) != Some(Digest::of(OCI_LAYOUT.as_bytes())) {
-            return Err(Invalid { member: OCI_LAYOUT_PATH.to_owned(), why: "it is of no format known here".to_owned() });
+            return Err(Invalid {
+                member: OCI_LAYOUT_PATH.to_owned(),
+                why: "it is of no format known here".to_owned(),
+            });
         }
         let contents = &self.index().contents;
         if listed(OCI_INDEX_PATH) == Some(Digest::of(&contents.oci_index())) {
@@ -137,7 +140,9 @@ impl Bundle {
             Ok(Ok(lock)) => lock,
             // Of a version that is not known here, nothing can be said.
             Ok(Err(LockReadError::Version { .. })) => return Ok(Vec::new()),
-            Ok(Err(e)) => return Ok(vec![of(LOCK_PATH, format!("what is in the bundle can not be compared with it: {e}"))]),
+            Ok(Err(e)) => {
+                return Ok(vec![of(LOCK_PATH, format!("what is in the bundle can not be compared with it: {e}"))]);
+            }
             Err(BundleError::Store(e)) => return Err(e.into()),
             Err(e) => return Ok(vec![of(LOCK_PATH, e.to_string())]),
         };
@@ -163,13 +168,18 @@ impl Bundle {
         let bytes = self.read_blob(&entry.digest, MANIFEST_LIMIT)?;
         let own: Option<Typed> = serde_json::from_slice(&bytes).ok();
         if let Some(own) = own.and_then(|o| o.media_type).filter(|own| *own != entry.media_type) {
-            return Ok(Some(format!("it says that image {name} is of type `{}`, the image says `{own}`", entry.media_type)));
+            return Ok(Some(format!(
+                "it says that image {name} is of type `{}`, the image says `{own}`",
+                entry.media_type
+            )));
         }
         let mut platforms = entry.platforms.iter();
         if !is_index(&entry.media_type) {
             let only = platforms.next().map(|(_, m)| (m.digest, m.size, &m.media_type));
             let sound = only == Some((entry.digest, entry.size, &entry.media_type)) && platforms.next().is_none();
-            return Ok((!sound).then(|| format!("image {name} has no index, and the platform it lists is not the image")));
+            return Ok(
+                (!sound).then(|| format!("image {name} has no index, and the platform it lists is not the image"))
+            );
         }
         let Ok(index) = serde_json::from_slice::<image::Index>(&bytes) else {
             return Ok(Some(format!("the index of image {name} can not be read")));
@@ -181,7 +191,9 @@ impl Bundle {
             })
         };
         let odd = platforms.find(|p| !listed(p));
-        Ok(odd.map(|(platform, m)| format!("it says that image {name} is {} for {platform}, the image does not", m.digest)))
+        Ok(odd.map(|(platform, m)| {
+            format!("it says that image {name} is {} for {platform}, the image does not", m.digest)
+        }))
     }
 
     /// Blobs that are missing, and those that nothing in the bundle names.
@@ -203,7 +215,10 @@ impl Bundle {
             match self.blob(digest) {
                 None => found.push(Damaged { path, why: "an image needs it, and it is not in the bundle".to_owned() }),
                 Some(m) if m.size != *size => {
-                    found.push(Damaged { path, why: format!("it has {} bytes, the image that needs it says {size}", m.size) });
+                    found.push(Damaged {
+                        path,
+                        why: format!("it has {} bytes, the image that needs it says {size}", m.size),
+                    });
                 }
                 Some(_) => {}
             }

@@ -63,7 +63,11 @@ impl Bundle {
         let file = Arc::new(file.into_parts().0);
         let index_len = bytes.len() as u64;
         let bundle = Self { path: path.to_owned(), file, index, index_len, identity, file_size, blobs };
-        bundle.check_layout().map_err(|e| BundleError::Damaged { path: path.to_owned(), member: e.member, why: e.why })?;
+        bundle.check_layout().map_err(|e| BundleError::Damaged {
+            path: path.to_owned(),
+            member: e.member,
+            why: e.why,
+        })?;
         Ok(bundle)
     }
 
