@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::regular;
+
 /// Removes a directory and all in it, also where somebody took away the right to write into parts of it. One that is not there
 /// is no error.
 ///
@@ -22,6 +24,8 @@ pub fn remove(dir: &Path) -> io::Result<()> {
 
 /// Gives us every right to the directories in `dir`.
 fn open(dir: &Path) -> io::Result<()> {
+    // Never those of what a link leads to.
+    regular::refuse_link(dir)?;
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
         fs_err::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;

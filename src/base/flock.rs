@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::regular;
+
 /// Whether others may hold the lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -75,11 +77,9 @@ pub fn same_file(file: &fs_err::File, path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> io::Result<fs_err::File> {
-    use fs_err::os::unix::fs::OpenOptionsExt;
-    let writable = fs_err::OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path);
-    match writable {
+    match regular::open_own(path) {
         Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-            fs_err::File::open(path)
+            regular::open(path)
         }
         other => other,
     }

@@ -10,6 +10,8 @@ pub mod exe;
 pub mod flock;
 pub mod gzip;
 pub mod null;
+pub mod own_dir;
+pub mod regular;
 pub mod report;
 pub mod shell;
 pub mod tarball;

@@ -20,7 +20,7 @@ pub const WHITEOUT: &str = ".wh.";
 /// Who brings whiteouts: nobody else may bring names like theirs.
 const REMOVED: &str = "a removed path";
 /// The fact of a layer's [`Output`] that holds its diff id.
-pub const DIFF_ID: &str = "diff-id";
+pub use crate::store::realisation::DIFF_ID;
 /// The fact of a layer's [`Output`] that says that nothing is in it: it is left out of the image.
 pub const EMPTY: &str = "empty";
 /// Longest chain of hard links that name hard links.

@@ -224,7 +224,7 @@ async fn store(app: &App, verb: StoreVerb) -> Outcome {
         StoreVerb::Check { repair } => {
             let done = ops::store::check(&app.ctx, repair).await?;
             show(app, &done, |d| render::checked(d, repair), || ())?;
-            Ok(match (done.remaining.is_empty(), done.failed.is_empty()) {
+            Ok(match (done.remaining.is_empty() && done.remaining_records.is_empty(), done.failed.is_empty()) {
                 (false, _) => Status::Mismatch,
                 (true, false) => Status::User,
                 (true, true) => Status::Ok,

@@ -248,11 +248,16 @@ pub(super) fn checked(done: &CheckOutcome, repair: bool) -> String {
         let state = if done.repaired.contains(&bad.digest) { "repaired" } else { "bad" };
         out += &format!("{state} {}: {} (needed by {labs})\n", bad.digest, bad.why);
     }
+    for record in &done.records {
+        let state = if done.remaining_records.contains(record) { "bad" } else { "repaired" };
+        out += &format!("{state} {}: {}\n", record.path.display(), record.why);
+    }
     for failed in &done.failed {
         out += &format!("lab {} was not mended: {}\n", failed.lab, failed.why);
     }
     let sum = format!("{}, {} hashed", plural(done.blobs, "blob"), bytes(done.bytes));
-    out + &match (done.bad.len(), done.remaining.len()) {
+    let (bad, still) = (done.bad.len() + done.records.len(), done.remaining.len() + done.remaining_records.len());
+    out + &match (bad, still) {
         (0, _) => format!("all good: {sum}\n"),
         (n, 0) => format!("{n} bad, all repaired: {sum}\n"),
         (_, n) if repair => {

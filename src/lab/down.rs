@@ -157,6 +157,34 @@ mod tests {
     use super::*;
     use crate::base::report::Silent;
 
+    #[test]
+    fn a_state_folder_that_is_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs_err::create_dir_all(&victim).unwrap();
+        fs_err::write(victim.join("file"), "x").unwrap();
+        let state = State::new(&dir.path().join("labs"), "x");
+        fs_err::create_dir_all(dir.path().join("labs")).unwrap();
+        fs_err::os::unix::fs::symlink(&victim, state.dir()).unwrap();
+        for refused in [
+            state.lock().map(drop),
+            state.wipe(),
+            state.write_secret("secrets/a", b"s"),
+            state.write(&LabFile::default()),
+        ] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("labs/x` is a link to"), "{error}");
+        }
+        fs_err::remove_file(state.dir()).unwrap();
+        fs_err::create_dir_all(state.dir()).unwrap();
+        fs_err::os::unix::fs::symlink(&victim, state.dir().join("secrets")).unwrap();
+        let error = state.write_secret("secrets/a", b"s").unwrap_err().to_string();
+        assert!(error.contains("secrets` is a link to"), "{error}");
+        state.wipe().unwrap();
+        let left: Vec<_> = fs_err::read_dir(&victim).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["file"]);
+    }
+
     #[tokio::test]
     async fn what_is_no_name_takes_nothing_away() {
         let dir = tempfile::tempdir().unwrap();

@@ -50,7 +50,7 @@ impl Session {
     /// A bundle, profile or lock that can not be read.
     pub fn open(path: &Path, machine: Machine, reporter: Arc<dyn Reporter>) -> Result<Self, LabError> {
         let path = fs_err::canonicalize(path).map_err(|e| no_bundle(path, e))?;
-        let bundle = Bundle::open(&path)?;
+        let bundle = Bundle::open_checked(&path)?;
         let what = |text: &str| format!("`{}`, {text}", path.display());
         let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
         let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());

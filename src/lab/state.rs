@@ -24,6 +24,7 @@ use super::error::LabError;
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::base::flock::{self, FileLock, Mode};
+use crate::base::regular;
 
 /// The state folder of one lab.
 #[derive(Debug, Clone)]
@@ -112,12 +113,19 @@ impl State {
     /// A folder that can not be made.
     pub fn folder(&self, name: &str) -> Result<PathBuf, LabError> {
         let dir = if name.is_empty() { self.dir.clone() } else { self.dir.join(name) };
+        self.no_links(name)?;
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&dir)
             .map_err(|e| LabError::io(&dir, "make", e))?;
         Ok(dir)
+    }
+
+    /// That the folder, and what is below it on the way to `name`, is the lab's own.
+    fn no_links(&self, name: &str) -> Result<(), LabError> {
+        regular::refuse_link(&self.dir)?;
+        Ok(regular::refuse_links(&self.dir, Path::new(name))?)
     }
 
     /// Kubeconfig of a cluster; the file may not be there.
@@ -226,6 +234,7 @@ impl State {
     /// A file that can not be written or removed.
     pub fn keep_images(&self, names: &BTreeSet<String>) -> Result<(), LabError> {
         let path = self.kept_images_file();
+        regular::refuse_link(atomic::parent(&path))?;
         if names.is_empty() {
             return match fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
@@ -248,6 +257,7 @@ impl State {
     /// # Errors
     /// A file that can not be removed.
     pub fn wipe(&self) -> Result<(), LabError> {
+        self.no_links("")?;
         Ok(crate::base::dirs::remove(&self.dir)?)
     }
 }

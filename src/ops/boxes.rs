@@ -6,17 +6,23 @@ use std::path::{Path, PathBuf};
 use super::OpsError;
 use super::check::profile_in;
 use super::profile::OnDisk;
-use crate::base::atomic;
+use crate::base::digest::Digest;
+use crate::base::own_dir::OwnDir;
+use crate::base::regular;
 use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
 use crate::build::vagrant_lab::{BOXES, MadeBox, VAGRANTFILE, folder};
-use crate::lab::vagrant::{Folder, LAB_FILE};
+use crate::lab::vagrant::LAB_FILE;
 use crate::model::lock::FileKind;
 use crate::model::profile::Profile;
 use crate::store::Store;
 use crate::store::bundle::{Bundle, BundleError, FileEntry};
 
+/// The largest text that is read in such a folder, in bytes.
+const LIMIT: u64 = 4 << 20;
 /// How the names of boxes start that are still being copied.
 const PART: &str = ".box-";
+/// How paths of texts start that stand beside the boxes.
+const IN_BOXES: &str = "boxes/";
 /// How those of all others end that stand beside boxes, and of the boxes.
 const ENDINGS: [&str; 3] = [".box", ".box.sha256", ".json"];
 
@@ -28,13 +34,14 @@ pub(super) fn require_place(profile: &Profile, bundle: &Path) -> Result<(), OpsE
     match profile.boxes.is_empty() {
         true => Ok(()),
         false => {
-            require_ours(&folder_of(bundle, &profile.name), profile, "move it away, or build elsewhere: --out DIR")
+            let dir = OwnDir::open(&folder_of(bundle, &profile.name));
+            require_ours(dir, &folder_of(bundle, &profile.name), profile, "move it away, or build elsewhere: --out DIR")
         }
     }
 }
 
 /// Writes Vagrantfile, `lab.json`, catalogs and boxes into a folder named like the bundle, without its ending; nothing where the
-/// lab has no boxes. What is there already and the same stays as it is; boxes of an earlier build go.
+/// lab has no boxes. What is there already and the same stays as it is; boxes of an earlier build go. No link is followed to there.
 ///
 /// # Errors
 /// A machine of a box that was not made for it, what [`require_place`] refuses, and I/O errors.
@@ -52,13 +59,14 @@ pub(super) fn write(
     let dir = folder_of(bundle, &disk.profile.name);
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
     let texts = folder(&disk.profile, boxes, epoch, &format!("../{name}"))?;
-    fs_err::create_dir_all(dir.join(BOXES))?;
+    let own = OwnDir::make(&dir)?;
+    let beside = own.make_sub(BOXES)?;
     for made in boxes {
-        place(store, made, &dir.join(BOXES).join(made.file_name()))?;
+        place(store, made, &beside)?;
     }
     // A person who types `vagrant up` meanwhile finds boxes behind every name in the texts.
-    write_texts(&dir, &texts)?;
-    remove_others(&dir.join(BOXES), boxes, &texts.keys().map(String::as_str).collect::<Vec<_>>())?;
+    write_texts(&own, &beside, &texts)?;
+    remove_others(&beside, &disk.profile.name, boxes, &texts)?;
     Ok(Some(dir))
 }
 
@@ -75,21 +83,24 @@ pub(super) fn write_from(bundle: &Bundle, out: Option<&Path>, provider: Option<&
     let profile = profile_in(bundle)?;
     provider.map_or(Ok(()), |provider| has_provider(&profile, &boxes, provider))?;
     let dir = out.map_or_else(|| folder_of(bundle.path(), &profile.name), Path::to_owned);
-    require_ours(&dir, &profile, "name another one: --out DIR")?;
-    fs_err::create_dir_all(dir.join(BOXES))?;
+    // A folder that a person names may be a link of theirs; the one beside a bundle came with it, from whomever.
+    let there = if out.is_some() { OwnDir::open_named(&dir) } else { OwnDir::open(&dir) };
+    require_ours(there, &dir, &profile, "name another one: --out DIR")?;
+    let own = if out.is_some() { OwnDir::make_named(&dir)? } else { OwnDir::make(&dir)? };
+    let beside = own.make_sub(BOXES)?;
     let texts = folder(&profile, &boxes, bundle.index().epoch, &seen_from(&dir, bundle.path())?)?;
     for made in &boxes {
-        let file = dir.join(BOXES).join(made.file_name());
-        if fs_err::read_to_string(mark_of(&file)).is_ok_and(|line| line != mark(made)) {
+        let (name, mark_name) = (made.file_name(), mark_of(&made.file_name()));
+        if text_in(&beside, &mark_name).is_some_and(|line| line != mark(made) && is_mark(&line, &name)) {
             // The mark last: without it nobody would know that the box is another one.
-            if file.is_file() {
-                fs_err::remove_file(&file)?;
+            if beside.size(&name).is_some() {
+                beside.remove_file(&name)?;
             }
-            fs_err::remove_file(mark_of(&file))?;
+            beside.remove_file(&mark_name)?;
         }
     }
-    write_texts(&dir, &texts)?;
-    remove_others(&dir.join(BOXES), &boxes, &texts.keys().map(String::as_str).collect::<Vec<_>>())?;
+    write_texts(&own, &beside, &texts)?;
+    remove_others(&beside, &profile.name, &boxes, &texts)?;
     Ok(dir)
 }
 
@@ -120,19 +131,27 @@ pub(super) fn folder_of(bundle: &Path, name: &str) -> PathBuf {
 }
 
 /// Refuses what is there and is not the folder of this lab, nor what an interrupted build of it left.
-fn require_ours(dir: &Path, profile: &Profile, hint: &str) -> Result<(), OpsError> {
-    let what = match fs_err::read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+fn require_ours(
+    there: std::io::Result<Option<OwnDir>>,
+    dir: &Path,
+    profile: &Profile,
+    hint: &str,
+) -> Result<(), OpsError> {
+    let what = match there {
+        Ok(None) => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => "it is no folder".to_owned(),
         Err(e) => return Err(e.into()),
-        Ok(_) => match Folder::open(dir)? {
-            Some(folder) if folder.lab == *profile.name => return Ok(()),
-            Some(folder) => format!("it is the folder of lab `{}`", folder.lab),
-            None => match others_in(dir, profile)? {
-                None => return Ok(()),
-                Some(other) => format!("it holds `{other}`, which labimg did not write"),
-            },
-        },
+        Ok(Some(own)) => {
+            regular::refuse_link(&dir.join(BOXES))?;
+            match lab_of(&own)? {
+                Some(lab) if lab == *profile.name => return Ok(()),
+                Some(lab) => format!("it is the folder of lab `{lab}`"),
+                None => match others_in(&own, profile)? {
+                    None => return Ok(()),
+                    Some(other) => format!("it holds `{other}`, which labimg did not write"),
+                },
+            }
+        }
     };
     Err(OpsError::hinted(
         format!("`{}` is there already, and is not the folder of lab `{}`: {what}", dir.display(), *profile.name),
@@ -140,24 +159,38 @@ fn require_ours(dir: &Path, profile: &Profile, hint: &str) -> Result<(), OpsErro
     ))
 }
 
+/// The lab whose folder it is; `None` where no lab's `Vagrantfile` and `lab.json` lie as files of its own.
+fn lab_of(own: &OwnDir) -> Result<Option<String>, OpsError> {
+    if own.size("Vagrantfile").is_none() || own.size(LAB_FILE).is_none() {
+        return Ok(None);
+    }
+    let text = own.read(LAB_FILE, LIMIT)?.unwrap_or_default();
+    let lab: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", own.path().join(LAB_FILE).display())))?;
+    Ok(Some(lab["name"].as_str().unwrap_or_default().to_owned()))
+}
+
+/// A text that stands in a folder as a file of its own.
+fn text_in(own: &OwnDir, name: &str) -> Option<String> {
+    own.read(name, LIMIT).ok().flatten().and_then(|text| String::from_utf8(text).ok())
+}
+
 /// What is in a folder without Vagrantfile or `lab.json`, which is written last, that no build of this lab can have left.
-fn others_in(dir: &Path, profile: &Profile) -> Result<Option<String>, OpsError> {
-    let lab =
-        fs_err::read(dir.join(LAB_FILE)).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+fn others_in(own: &OwnDir, profile: &Profile) -> Result<Option<String>, OpsError> {
+    let lab = text_in(own, LAB_FILE).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
     if lab.is_some_and(|lab| lab["name"] == profile.name.as_str()) {
         return Ok(None);
     }
     let ours = |name: &str| name.starts_with(PART) || profile.boxes.iter().any(|b| is_of(name, &b.name));
-    let mut found: Vec<String> = names_in(dir)?.into_iter().filter(|name| name != BOXES).collect();
-    let same = |name: &str| fs_err::read(dir.join(name)).is_ok_and(|text| text == VAGRANTFILE.as_bytes());
-    found.retain(|name| name != "Vagrantfile" || !same(name));
-    match dir.join(BOXES) {
-        boxes if boxes.is_dir() => {
-            found
-                .extend(names_in(&boxes)?.into_iter().filter(|name| !ours(name)).map(|name| format!("{BOXES}/{name}")));
+    let mut found: Vec<String> = own.names()?.into_iter().filter(|name| name != BOXES).collect();
+    found.retain(|name| name != "Vagrantfile" || text_in(own, name).is_none_or(|text| text != VAGRANTFILE));
+    match own.sub(BOXES) {
+        Ok(None) => {}
+        Ok(Some(boxes)) => {
+            found.extend(boxes.names()?.into_iter().filter(|name| !ours(name)).map(|name| format!("{BOXES}/{name}")));
         }
-        boxes if boxes.exists() => found.push(BOXES.to_owned()),
-        _ => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => found.push(BOXES.to_owned()),
+        Err(e) => return Err(e.into()),
     }
     found.sort_unstable();
     Ok(found.into_iter().next())
@@ -167,11 +200,6 @@ fn others_in(dir: &Path, profile: &Profile) -> Result<Option<String>, OpsError> 
 fn is_of(name: &str, of: &str) -> bool {
     let rest = name.strip_prefix(of).and_then(|rest| rest.strip_prefix('-'));
     rest.is_some_and(|rest| ENDINGS.iter().any(|end| rest.ends_with(end)))
-}
-
-fn names_in(dir: &Path) -> Result<Vec<String>, OpsError> {
-    let name = |entry: std::io::Result<fs_err::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-    fs_err::read_dir(dir)?.map(name).collect()
 }
 
 /// The bundle's path as `lab.json` has it: relative where the folder stands beside it, so that both can be carried away.
@@ -204,19 +232,19 @@ fn boxes_in(bundle: &Bundle) -> Result<Vec<MadeBox>, OpsError> {
     Ok(made)
 }
 
-fn write_texts(dir: &Path, texts: &BTreeMap<String, String>) -> Result<(), OpsError> {
+fn write_texts(own: &OwnDir, beside: &OwnDir, texts: &BTreeMap<String, String>) -> Result<(), OpsError> {
     for (path, text) in texts {
-        let path = dir.join(path);
-        if fs_err::read_to_string(&path).ok().as_deref() != Some(text) {
-            atomic::write_file(&path, text.as_bytes())?;
+        let (dir, name) = path.strip_prefix(IN_BOXES).map_or((own, path.as_str()), |name| (beside, name));
+        if text_in(dir, name).as_ref() != Some(text) {
+            dir.write(name, text.as_bytes())?;
         }
     }
     Ok(())
 }
 
-/// Where it stands which box a file is.
-fn mark_of(file: &Path) -> PathBuf {
-    file.with_extension("box.sha256")
+/// The file where it stands which box a file is.
+fn mark_of(file: &str) -> String {
+    format!("{file}.sha256")
 }
 
 /// What stands there, as `sha256sum` writes it.
@@ -224,20 +252,30 @@ fn mark(made: &MadeBox) -> String {
     format!("{}  {}\n", made.digest.hex(), made.file_name())
 }
 
+/// Whether a text is the mark of file `name`, with whatever digest.
+fn is_mark(text: &str, name: &str) -> bool {
+    let line = text.strip_suffix('\n').and_then(|line| line.split_once("  "));
+    line.is_some_and(|(hex, of)| of == name && Digest::from_hex(hex).is_ok())
+}
+
 /// Copies a box out of the store, unless it is there; whoever reads it checks it against its catalog.
-fn place(store: &Store, made: &MadeBox, to: &Path) -> Result<(), OpsError> {
-    let from = store.blob_path(&made.digest);
-    let (at, line) = (mark_of(to), mark(made));
-    let there = fs_err::metadata(to).is_ok_and(|m| m.len() == made.size);
-    if there && fs_err::read_to_string(&at).ok().as_deref() == Some(line.as_str()) {
+fn place(store: &Store, made: &MadeBox, dir: &OwnDir) -> Result<(), OpsError> {
+    let (name, line) = (made.file_name(), mark(made));
+    if dir.size(&name) == Some(made.size) && text_in(dir, &mark_of(&name)).as_ref() == Some(&line) {
         return Ok(());
     }
-    let temp = tempfile::Builder::new().prefix(PART).tempfile_in(atomic::parent(to))?;
-    fs_err::copy(from, temp.path()).map_err(|e| no_room(e, made, to))?;
-    fs_err::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    temp.as_file().sync_all()?;
-    temp.persist(to).map_err(|e| e.error)?;
-    Ok(atomic::write_file(&at, line.as_bytes())?)
+    let from = fs_err::File::open(store.blob_path(&made.digest))?;
+    let (temporary, to) = dir.temporary(PART)?;
+    // Of plain files, so that the kernel copies, or shares, what they hold.
+    let copied = std::io::copy(&mut from.file(), &mut to.file()).and_then(|_| to.sync_all());
+    let copied = copied.map_err(|e| no_room(e, made, &dir.path().join(&name)));
+    let placed = copied.and_then(|()| Ok(dir.rename(&temporary, dir, &name)?));
+    if placed.is_err() {
+        // The failure is what must be told.
+        let _ = dir.remove_file(&temporary);
+    }
+    placed?;
+    Ok(dir.write(&mark_of(&name), line.as_bytes())?)
 }
 
 /// A disk that is full is told with what the box needs.
@@ -251,16 +289,38 @@ fn no_room(error: std::io::Error, made: &MadeBox, to: &Path) -> OpsError {
     }
 }
 
-/// Takes boxes and catalogs away that this build did not write, and what one that was interrupted left.
-fn remove_others(dir: &Path, boxes: &[MadeBox], texts: &[&str]) -> Result<(), OpsError> {
-    let mut wanted: Vec<String> =
-        boxes.iter().flat_map(|b| [b.file_name(), format!("{}.sha256", b.file_name())]).collect();
-    wanted.extend(texts.iter().filter_map(|t| t.strip_prefix("boxes/")).map(str::to_owned));
-    for name in names_in(dir)? {
-        let ours = name.starts_with(PART) || ENDINGS.iter().any(|end| name.ends_with(end));
-        if ours && !wanted.contains(&name) {
-            fs_err::remove_file(dir.join(name))?;
+/// Takes boxes and catalogs away that an earlier build of the lab wrote and this one did not, and what one that was interrupted left.
+fn remove_others(dir: &OwnDir, lab: &str, boxes: &[MadeBox], texts: &BTreeMap<String, String>) -> Result<(), OpsError> {
+    let mut wanted: Vec<String> = boxes.iter().flat_map(|b| [b.file_name(), mark_of(&b.file_name())]).collect();
+    wanted.extend(texts.keys().filter_map(|t| t.strip_prefix(IN_BOXES)).map(str::to_owned));
+    // Sorted, so that a box is judged before its mark goes.
+    for name in dir.names()?.into_iter().filter(|name| !wanted.contains(name)) {
+        if is_left(dir, lab, &name) {
+            dir.remove_file(&name)?;
         }
     }
     Ok(())
 }
+
+/// Whether a file is an earlier build's, by what labimg itself wrote into or beside it: a mark names its box, a catalog its lab and
+/// itself. Whatever else has such a name is a person's.
+fn is_left(dir: &OwnDir, lab: &str, name: &str) -> bool {
+    if dir.size(name).is_none() {
+        return false;
+    }
+    if let Some(rest) = name.strip_prefix(PART) {
+        return !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    }
+    let marked = |file: &str| text_in(dir, &mark_of(file)).is_some_and(|text| is_mark(&text, file));
+    if let Some(file) = name.strip_suffix(".sha256") {
+        return file.ends_with(".box") && marked(file);
+    }
+    if let Some(table) = name.strip_suffix(".json") {
+        let catalog = text_in(dir, name).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        return catalog.is_some_and(|c| c["name"] == format!("{lab}/{table}") && c["versions"].is_array());
+    }
+    name.ends_with(".box") && marked(name)
+}
+
+#[cfg(test)]
+mod tests;

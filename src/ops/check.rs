@@ -32,7 +32,7 @@ fn of_profile(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
 }
 
 fn of_bundle(path: &Path) -> Result<Closure, OpsError> {
-    let bundle = Bundle::open(path)?;
+    let bundle = Bundle::open_checked(path)?;
     let profile = profile_in(&bundle)?;
     let text = bundle.text(LOCK_PATH, TEXT_LIMIT)?;
     let lock = wire::parse(&text).map_err(|e| damaged(&bundle, LOCK_PATH, e.to_string()))?;

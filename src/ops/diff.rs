@@ -128,7 +128,7 @@ enum Sort {
 
 impl Sort {
     fn of(path: &Path) -> Result<Self, OpsError> {
-        match Bundle::open(path) {
+        match Bundle::open_checked(path) {
             Err(BundleError::NotABundle { why, .. }) => Ok(match descent::format_of(path) {
                 Some(format) => Self::File(format, why),
                 None => Self::Other(why),
@@ -169,7 +169,7 @@ pub fn compare(old: &Path, new: &Path, scratch: &Path) -> Result<Compared, OpsEr
     }
     let mut report = diff(old, new)?;
     if !report.same {
-        let mut inside = descent::bundles(&Bundle::open(old)?, &Bundle::open(new)?, scratch)?;
+        let mut inside = descent::bundles(&Bundle::open_checked(old)?, &Bundle::open_checked(new)?, scratch)?;
         // Those are told by name already.
         let whole = |what: &What| matches!(what, What::OnlyInFirst | What::OnlyInSecond);
         inside.differences.retain(|d| {
@@ -186,7 +186,7 @@ pub fn compare(old: &Path, new: &Path, scratch: &Path) -> Result<Compared, OpsEr
 /// # Errors
 /// When one of them is no sound bundle, or a manifest in it is damaged.
 pub fn diff(old: &Path, new: &Path) -> Result<DiffReport, BundleError> {
-    let (a, b) = (Bundle::open(old)?, Bundle::open(new)?);
+    let (a, b) = (Bundle::open_checked(old)?, Bundle::open_checked(new)?);
     let bytes = |of: &Bundle, wanted: &dyn Fn(&Digest) -> bool| {
         let blobs = of.index().members.iter().filter(|m| m.path.starts_with(BLOBS) && wanted(&m.digest));
         blobs.map(|m| m.size).sum()

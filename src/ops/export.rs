@@ -44,7 +44,7 @@ pub fn export(
         Output::Stream(_) => None,
         Output::File(target) => Some(place(target)?),
     };
-    let bundle = Bundle::open(path)?;
+    let bundle = Bundle::open_checked(path)?;
     let (images, epoch) = (bundle.images(), bundle.index().epoch);
     let to = |out: &mut dyn Write| stream(&bundle, &images, epoch, selection, out, reporter);
     match (output, place) {

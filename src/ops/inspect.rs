@@ -40,7 +40,8 @@ pub struct InspectReport {
 /// # Errors
 /// When the file is no bundle, cut off, or has an index that can not be right. Damaged members are in the report.
 pub fn inspect(path: &Path, verify: bool, reporter: &dyn Reporter) -> Result<InspectReport, BundleError> {
-    let bundle = Bundle::open(path)?;
+    // With `verify`, disagreement is part of the report.
+    let bundle = if verify { Bundle::open(path)? } else { Bundle::open_checked(path)? };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let damaged = if verify { Some(bundle.verify(threads, reporter)?) } else { None };
     let index = bundle.index();

@@ -68,7 +68,7 @@ pub struct Entry {
 /// # Errors
 /// When the file is no sound bundle, or a manifest in it is damaged.
 pub fn ls(path: &Path) -> Result<Vec<Entry>, BundleError> {
-    Ok(entries(&Bundle::open(path)?)?)
+    Ok(entries(&Bundle::open_checked(path)?)?)
 }
 
 /// The entries of an open bundle, in the order of [`ls`].

@@ -64,7 +64,7 @@ pub async fn serve(ctx: &Ctx, options: ServeOptions) -> Result<(Server, Listenin
     let mut sources = Vec::new();
     let mut served = Vec::new();
     for path in &options.bundles {
-        let bundle = Bundle::open(path)?;
+        let bundle = Bundle::open_checked(path)?;
         served.push(Served { name: path.display().to_string(), identity: Some(bundle.identity()) });
         sources.push(serve::from_bundle(bundle));
     }

@@ -44,7 +44,7 @@ pub struct SizeItem {
 /// # Errors
 /// When the file is no sound bundle, or a manifest in it is damaged.
 pub fn size(path: &Path) -> Result<SizeReport, BundleError> {
-    let bundle = Bundle::open(path)?;
+    let bundle = Bundle::open_checked(path)?;
     let items = items(&bundle)?;
     let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
     for digest in items.iter().flat_map(|i| &i.blobs) {

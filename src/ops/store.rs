@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::fetch::needed;
 use super::{Ctx, OpsError};
 use crate::base::digest::Digest;
+use crate::model::lock::Lock;
 use crate::source::fetch as source;
-use crate::store::check::BadBlob;
+use crate::store::check::{BadBlob, BadRecord};
 use crate::store::gc::{Collected, Usage};
 use crate::store::{Access, BlobSource, Store};
 
@@ -27,6 +29,10 @@ pub struct CheckOutcome {
     pub repaired: Vec<Digest>,
     /// What is wrong still.
     pub remaining: Vec<BadBlob>,
+    /// Records of the store (roots, what steps came to) that can not be believed.
+    pub records: Vec<BadRecord>,
+    /// Those that can not be believed still.
+    pub remaining_records: Vec<BadRecord>,
     /// Labs whose blobs could not all be fetched.
     pub failed: Vec<Failed>,
 }
@@ -46,8 +52,9 @@ fn open(ctx: &Ctx, access: Access) -> Result<Arc<Store>, OpsError> {
     Ok(Arc::new(Store::open_existing(&ctx.store, access)?))
 }
 
-/// Re-hashes the store; with `repair` throws bad blobs away and fetches them anew through the locks of the roots. Blobs that
-/// can not be read are left alone: the next try may read them.
+/// Re-hashes the store and compares its records with what they were made from; with `repair` throws bad blobs away and fetches
+/// them anew through the locks of the roots, writes roots anew from their locks, and forgets what steps came to, so that the next
+/// build runs them. Blobs that can not be read are left alone: the next try may read them.
 ///
 /// # Errors
 /// A store that can not be read. What can not be fetched is part of the outcome.
@@ -61,20 +68,25 @@ pub async fn check(ctx: &Ctx, repair: bool) -> Result<CheckOutcome, OpsError> {
         bad: found.bad.clone(),
         repaired: Vec::new(),
         remaining: found.bad,
+        remaining_records: found.records.clone(),
+        records: found.records,
         failed: Vec::new(),
     };
-    if !repair || outcome.bad.is_empty() {
+    if !repair || (outcome.bad.is_empty() && outcome.records.is_empty()) {
         return Ok(outcome);
+    }
+    for key in outcome.records.iter().filter_map(|record| record.key) {
+        store.remove_realisation(&key)?;
     }
     for bad in outcome.bad.iter().filter(|bad| bad.readable) {
         store.discard(&bad.digest)?;
     }
     for (lab, lock) in store.root_locks()? {
-        let fetched = match lock {
-            Ok(lock) => source::fetch_lock(&ctx.net, &store, &lock).await.map(drop).map_err(OpsError::from),
+        let mended = match lock {
+            Ok(lock) => mend(ctx, &store, &lock, &outcome).await,
             Err(e) => Err(e.into()),
         };
-        if let Err(e) = fetched {
+        if let Err(e) = mended {
             outcome.failed.push(Failed { lab, why: e.to_string() });
         }
     }
@@ -82,7 +94,26 @@ pub async fn check(ctx: &Ctx, repair: bool) -> Result<CheckOutcome, OpsError> {
     let (repaired, remaining) = outcome.bad.iter().cloned().partition::<Vec<_>, _>(mended);
     outcome.repaired = repaired.into_iter().map(|bad| bad.digest).collect();
     outcome.remaining = remaining;
+    if !outcome.records.is_empty() {
+        outcome.remaining_records = store.check_records(&outcome.remaining.iter().map(|bad| bad.digest).collect())?;
+    }
     Ok(outcome)
+}
+
+/// Fetches what a lab lacks, and writes its root anew where that can not be believed.
+async fn mend(ctx: &Ctx, store: &Arc<Store>, lock: &Lock, found: &CheckOutcome) -> Result<(), OpsError> {
+    let of_lab = found.records.iter().filter(|r| r.lab.as_deref() == Some(&*lock.name));
+    let bad: Vec<_> = of_lab.filter_map(|r| r.path.file_name()?.to_str()).collect();
+    if bad.contains(&"lock.toml") {
+        return Err(OpsError::user("its lock is not what it was: `labimg build` of its profile writes it anew"));
+    }
+    if !found.bad.is_empty() {
+        source::fetch_lock(&ctx.net, store, lock).await?;
+    }
+    match bad.is_empty() {
+        true => Ok(()),
+        false => Ok(store.mend_root(lock, &needed(store, lock)?, !bad.contains(&"index.json"))?),
+    }
 }
 
 /// Forgets a lab: what only it needed is free for `gc` then.

@@ -22,11 +22,14 @@ use super::referrers::Referrer;
 use super::reply::{Code, Refusal};
 use super::request::Wanted;
 use super::source::{Manifest, range_of};
-use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::base::{atomic, regular};
 use crate::store::bundle::{BlobFiles, FileRange};
 use crate::store::error::plain;
 use crate::store::{BlobSource, StoreError};
+
+/// What stands in the folder.
+const FOLDERS: [&str; 3] = ["blobs/sha256", "repositories", "uploads"];
 
 /// The folder.
 pub(super) struct Pushed {
@@ -40,11 +43,15 @@ impl Pushed {
     pub(super) fn open(dir: &Path, limit: Option<u64>) -> Result<Self, ServeError> {
         let dir = std::path::absolute(dir).map_err(|e| ServeError::pushes(dir, "resolve", e))?;
         let uploads = dir.join("uploads");
+        // The folder a person named; what is in it is the registry's own.
+        for folder in FOLDERS {
+            regular::refuse_links(&dir, Path::new(folder)).map_err(|e| ServeError::pushes(&dir, "use", e))?;
+        }
         match fs_err::remove_dir_all(&uploads) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(ServeError::pushes(&uploads, "empty", e)),
             _ => {}
         }
-        for folder in ["blobs/sha256", "repositories", "uploads"] {
+        for folder in FOLDERS {
             let folder = dir.join(folder);
             fs_err::create_dir_all(&folder).map_err(|e| ServeError::pushes(&folder, "create", e))?;
         }
@@ -101,10 +108,12 @@ impl Pushed {
     /// Names a manifest that is among the blobs, and tags it.
     pub(super) fn name(&self, repository: &str, manifest: &Manifest, tag: Option<&str>) -> io::Result<()> {
         let manifests = self.repository(repository).join("_manifests");
+        self.no_links(&manifests)?;
         fs_err::create_dir_all(&manifests)?;
         atomic::write_file(&manifests.join(manifest.digest.hex()), manifest.media_type.as_bytes())?;
         let Some(tag) = tag else { return Ok(()) };
         let tags = self.repository(repository).join("_tags");
+        self.no_links(&tags)?;
         fs_err::create_dir_all(&tags)?;
         atomic::write_file(&tags.join(tag), manifest.digest.to_string().as_bytes())
     }
@@ -112,6 +121,7 @@ impl Pushed {
     /// Notes that a manifest refers to another one.
     pub(super) fn refer(&self, repository: &str, subject: &Digest, referrer: &Referrer) -> io::Result<()> {
         let referrers = self.repository(repository).join("_referrers").join(subject.hex());
+        self.no_links(&referrers)?;
         fs_err::create_dir_all(&referrers)?;
         let text = serde_json::to_vec(referrer).map_err(io::Error::other)?;
         atomic::write_file(&referrers.join(referrer.digest.hex()), &text)
@@ -133,6 +143,10 @@ impl Pushed {
             Ok(all)
         })
         .await
+    }
+
+    fn no_links(&self, path: &Path) -> io::Result<()> {
+        regular::refuse_links(&self.dir, path.strip_prefix(&self.dir).unwrap_or(path))
     }
 
     /// A manifest that was pushed.

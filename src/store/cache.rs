@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use super::{BlobSource, Store, StoreError};
-use crate::base::atomic;
 use crate::base::digest::Digest;
+use crate::base::{atomic, regular};
 
 impl Store {
     /// The blob made from the blob `of`, if it is remembered and still there. `kind` says what was made, and changes
@@ -24,6 +24,7 @@ impl Store {
     pub fn remember(&self, kind: &str, of: &Digest, made: &Digest) -> Result<(), StoreError> {
         let path = self.cache_path(kind, of);
         let dir = atomic::parent(&path);
+        regular::refuse_link(dir).map_err(|e| StoreError::io(dir, "write", e))?;
         fs_err::create_dir_all(dir).map_err(|e| StoreError::io(dir, "create", e))?;
         atomic::write_file(&path, format!("{made}\n").as_bytes()).map_err(|e| StoreError::io(&path, "write", e))
     }

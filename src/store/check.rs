@@ -1,5 +1,6 @@
 //! Re-hashing everything, in parallel.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,15 +33,33 @@ pub struct Checked {
     pub bytes: u64,
     /// What is wrong, sorted by digest.
     pub bad: Vec<BadBlob>,
+    /// Files beside the blobs that are not what they were, or not what they were made from says; sorted by path.
+    pub records: Vec<BadRecord>,
+}
+
+/// A file of the store's own that can not be believed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BadRecord {
+    /// Where it is, below the store.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+    /// The lab whose root it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lab: Option<String>,
+    /// The build key of the step that it remembers the output of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
 }
 
 impl Store {
-    /// Hashes every blob with `jobs` threads, and looks for blobs that roots need and that are not there.
+    /// Hashes every blob with `jobs` threads, looks for blobs that roots need and that are not there, and compares what
+    /// roots and realisations say with what they were made from.
     ///
     /// # Errors
-    /// A root that can not be read, a directory that can not be read. A blob that can not be read is a finding.
+    /// A directory that can not be read. A blob or root that can not be read is a finding.
     pub fn check(&self, jobs: usize, reporter: &dyn Reporter) -> Result<Checked, StoreError> {
-        let roots = self.roots()?;
+        let roots: Vec<_> = self.labs()?.iter().filter_map(|lab| self.root(lab).ok().flatten()).collect();
         let blobs: Vec<_> = self.blobs()?.into_iter().collect();
         let users = |digest: &Digest| {
             roots.iter().filter(|r| r.blobs.contains_key(digest)).map(|r| r.lab.clone()).collect::<Vec<_>>()
@@ -78,7 +97,8 @@ impl Store {
             }
         }
         bad.sort();
-        Ok(Checked { blobs: blobs.len(), bytes, bad })
+        let records = self.check_records(&bad.iter().map(|b| b.digest).collect())?;
+        Ok(Checked { blobs: blobs.len(), bytes, bad, records })
     }
 
     /// Takes a bad blob out of the store, so that it can be fetched anew.

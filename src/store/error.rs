@@ -41,6 +41,14 @@ pub enum StoreError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A folder of the store that leads elsewhere.
+    #[error("the store `{store}` is not all its own: {source}")]
+    Link {
+        /// The store.
+        store: PathBuf,
+        /// Which, and what to do.
+        source: io::Error,
+    },
     /// A directory with other things in it.
     #[error("`{path}` is not empty and not a labimg store")]
     NotAStore {

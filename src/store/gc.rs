@@ -103,13 +103,16 @@ impl Store {
                 Ok(Some(r)) => {
                     self.is_realised(&r) && !r.outputs.values().any(|o| gone.binary_search(&o.digest).is_ok())
                 }
-                Ok(None) => continue,
+                // Of a format that counts for nothing, or taken away meanwhile.
+                Ok(None) => false,
                 Err(StoreError::Damaged { .. }) => false,
                 Err(e) => return Err(e),
             };
             if !lives {
                 removed += 1;
-                remove(&self.realisation_path(&key), dry_run)?;
+                if !dry_run {
+                    self.remove_realisation(&key)?;
+                }
             }
         }
         let rooted = self.labs()?;

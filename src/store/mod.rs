@@ -11,7 +11,7 @@
 //!   toolchains/             trees of locked packages that build steps run in (see `toolchain`)
 //!   roots/<lab>/            one OCI image layout per lab (oci-layout, index.json, blobs -> ../../blobs)
 //!   roots/.<lab>.lock       flock: one writer of a root at a time
-//!   roots/<lab>/root.json   every digest the lab keeps from the garbage collector
+//!   roots/<lab>/root.json   every digest the lab keeps from the garbage collector, and those of the files beside it (see `sealed`)
 //!   scratch/                what failed and interrupted build steps left, for people to look into
 //!   tmp/                    downloads under way; <hex>.part or url-<hex>.part, each with a flock
 //! ```
@@ -24,6 +24,7 @@ pub mod blob;
 pub mod bundle;
 pub mod cache;
 pub mod check;
+mod check_records;
 pub mod error;
 pub mod gc;
 pub mod image;
@@ -33,6 +34,7 @@ pub mod partial;
 pub mod realisation;
 pub mod root;
 mod root_images;
+mod sealed;
 pub mod toolchain;
 
 use std::collections::HashMap;
@@ -46,7 +48,7 @@ pub use error::StoreError;
 pub use partial::{Claim, Partial, PartialKey};
 
 use crate::base::flock::{self, FileLock, Mode};
-use crate::base::{atomic, digest::Digest};
+use crate::base::{atomic, digest::Digest, regular};
 
 /// The store's on-disk format. Another number means another layout: it is refused, never migrated silently.
 pub const FORMAT: u32 = 1;
@@ -104,6 +106,7 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => absent(&root)?,
             Err(e) => return Err(StoreError::io(&root, "read", e)),
         }
+        no_links(&root)?;
         let mode = match access {
             Access::Shared => Mode::Shared,
             Access::Exclusive => Mode::Exclusive,
@@ -141,6 +144,18 @@ impl Store {
     fn roots_dir(&self) -> PathBuf {
         self.root.join("roots")
     }
+}
+
+/// Folders of a store, which are written to and tidied.
+const FOLDERS: [&str; 7] =
+    ["blobs/sha256", "cache", "realisations/last", "roots", "scratch/built-again", "toolchains", "tmp"];
+
+/// That the folders are the store's own: who tidies would tidy where a link leads.
+fn no_links(root: &Path) -> Result<(), StoreError> {
+    FOLDERS
+        .iter()
+        .try_for_each(|folder| regular::refuse_links(root, Path::new(folder)))
+        .map_err(|source| StoreError::Link { store: root.to_owned(), source })
 }
 
 fn check_format(root: &Path, text: &str) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Store, StoreError};
 use crate::base::digest::{Digest, Hasher};
-use crate::base::flock;
+use crate::base::{flock, regular};
 
 /// What a download is filed under while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +62,8 @@ impl Store {
         }
         let path = self.tmp_dir().join(&name);
         loop {
-            let file = fs_err::OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)
-                .map_err(|e| StoreError::io(&path, "write", e))?;
+            // A link would become the blob.
+            let file = regular::open_own(&path).map_err(|e| StoreError::io(&path, "write", e))?;
             while !try_lock(&file, &path)? {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -142,7 +137,7 @@ impl Partial {
     pub fn set_validator(&mut self, validator: Option<&str>) -> Result<(), StoreError> {
         let path = validator_path(&self.path);
         match validator {
-            Some(text) => fs_err::write(&path, text).map_err(|e| StoreError::io(&path, "write", e)),
+            Some(text) => write_own(&path, text).map_err(|e| StoreError::io(&path, "write", e)),
             None => {
                 remove(&path);
                 Ok(())
@@ -202,6 +197,12 @@ impl Partial {
         }
         Ok(())
     }
+}
+
+fn write_own(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = regular::open_own(path)?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())
 }
 
 fn validator_path(part: &Path) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Realisations: what a build key came to, and what each lab's steps were last built from.
 //!
 //! ```text
-//! realisations/<key hex>               JSON: the step's name and its outputs
+//! realisations/<key hex>               JSON: the step's name and its outputs, and a digest of all that (`sealed`)
 //! realisations/last/<lab>/<step hex>   JSON: the key document of the step's last build for that lab (for `labimg why`);
 //!                                      the name is the SHA-256 of the step's name, which may hold any character
 //! ```
@@ -16,12 +16,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Store, StoreError};
-use crate::base::atomic;
+use super::{Store, StoreError, sealed};
 use crate::base::digest::Digest;
+use crate::base::{atomic, regular};
 
 /// Format of the files: another number is not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// Format of files without a digest of their own: nobody can tell whether they are what they were. They count as none.
+const UNSEALED: u32 = 1;
+/// The fact of a layer that is the digest of the tar inside (image-spec, "Layer DiffID").
+pub const DIFF_ID: &str = "diff-id";
 /// The folder of last builds beside the realisations.
 const LAST: &str = "last";
 /// Larger files are not ours.
@@ -154,6 +158,7 @@ impl Store {
     pub fn write_last_build(&self, last: &LastBuild) -> Result<(), StoreError> {
         let path = self.last_path(&last.lab, &last.step);
         let dir = atomic::parent(&path);
+        regular::refuse_link(dir).map_err(|e| StoreError::io(dir, "write", e))?;
         fs_err::create_dir_all(dir).map_err(|e| StoreError::io(dir, "create", e))?;
         write(&path, last)
     }
@@ -208,16 +213,20 @@ fn read<T: DeserializeOwned>(path: &Path, format: impl Fn(&T) -> u32) -> Result<
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io(path, "read", e)),
     };
-    let found: T = serde_json::from_slice(&bytes).map_err(|e| damaged(path, e.to_string()))?;
+    let (value, sealed) = sealed::unseal(&bytes).map_err(|why| damaged(path, why))?;
+    if value.get("format").and_then(serde_json::Value::as_u64) == Some(u64::from(UNSEALED)) && !sealed {
+        return Ok(None);
+    }
+    let found: T = serde_json::from_value(value).map_err(|e| damaged(path, e.to_string()))?;
     match format(&found) {
-        FORMAT => Ok(Some(found)),
+        FORMAT if sealed => Ok(Some(found)),
+        FORMAT => Err(damaged(path, "it has no digest".to_owned())),
         other => Err(damaged(path, format!("format {other} is not {FORMAT}"))),
     }
 }
 
 fn write(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let mut text = serde_json::to_vec(value).map_err(|e| damaged(path, e.to_string()))?;
-    text.push(b'\n');
+    let text = sealed::seal(value).map_err(|e| damaged(path, e.to_string()))?;
     if fs_err::read(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
@@ -304,7 +313,7 @@ mod tests {
         let (_dir, store) = store();
         let (key, other) = (Digest::of(b"key"), Digest::of(b"other"));
         let made = Realisation::new(other, "x", outputs(&store, "text"));
-        let wrong_format = Realisation { format: 2, key, ..made.clone() };
+        let wrong_format = Realisation { format: 3, key, ..made.clone() };
         for text in [
             String::new(),
             "{".to_owned(),
@@ -314,6 +323,25 @@ mod tests {
             fs_err::write(store.realisation_path(&key), &text).unwrap();
             assert!(matches!(store.realisation(&key), Err(StoreError::Damaged { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn a_fact_that_rots_is_told_and_a_file_that_can_not_tell_counts_for_nothing() {
+        let (_dir, store) = store();
+        let key = Digest::of(b"key");
+        let made = Realisation::new(key, "x", outputs(&store, "text"));
+        store.write_realisation(&made).unwrap();
+        let path = store.realisation_path(&key);
+        let text = fs_err::read_to_string(&path).unwrap();
+        for (from, to) in
+            [(r#""diff-id":"x""#, r#""diff-id":"y""#), (r#""size":4"#, r#""size":5"#), ("digest", "digesu")]
+        {
+            fs_err::write(&path, text.replacen(from, to, 1)).unwrap();
+            assert!(matches!(store.realisation(&key), Err(StoreError::Damaged { .. })), "{to}");
+        }
+        let old = Realisation { format: UNSEALED, ..made };
+        fs_err::write(&path, serde_json::to_vec(&old).unwrap()).unwrap();
+        assert_eq!(store.realisation(&key).unwrap(), None);
     }
 
     #[test]

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
-use super::{Access, BlobSource, LOCK_PATIENCE, Store, StoreError};
-use crate::base::atomic;
+use super::{Access, BlobSource, LOCK_PATIENCE, Store, StoreError, sealed};
 use crate::base::digest::Digest;
 use crate::base::flock::{self, Mode};
+use crate::base::{atomic, regular};
 use crate::model::lock::{Lock, LockedImage, wire};
+
+/// Where a root's `blobs` leads.
+const BLOBS: &str = "../../blobs";
 
 /// What a root holds, as `root.json` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Root {
     /// Format of this file: 1.
     format: u32,
@@ -23,6 +27,9 @@ pub struct Root {
     pub lab: String,
     /// Every blob the lab needs, with its size in bytes.
     pub blobs: BTreeMap<Digest, u64>,
+    /// Digests of the files beside it; roots of before have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) files: BTreeMap<String, Digest>,
 }
 
 /// Images that labimg made for a lab: a root names them beside those of the lock.
@@ -55,8 +62,7 @@ impl Store {
             }
         }
         let dir = self.roots_dir().join(&lock.name);
-        let root = Root { format: 1, lab: lock.name.clone(), blobs: blobs.clone() };
-        let json = serde_json::to_string(&root).map_err(|e| damaged(&dir, e.to_string()))?;
+        regular::refuse_link(&dir).map_err(|e| StoreError::io(&dir, "write", e))?;
         let text = wire::to_text(lock).map_err(|e| damaged(&dir, e.to_string()))?;
         let dir_text = |name: &str| fs_err::read(dir.join(name)).unwrap_or_default();
         if matches!(made, Made::AsBefore) && dir_text("lock.toml") == text.as_bytes() && self.keeps(&dir, blobs) {
@@ -67,19 +73,24 @@ impl Store {
             Made::These(images) => images,
         });
         let named = images.map(|i| OciDescriptor::new(&i.media_type, i.digest, i.size).named(&i.reference.tagged()));
-        let files = [
+        let mut files = vec![
             ("oci-layout", OCI_LAYOUT.as_bytes().to_vec()),
             ("index.json", oci_index(named.collect())),
             ("lock.toml", text.into_bytes()),
-            ("root.json", json.into_bytes()),
         ];
+        let beside = files.iter().map(|(name, text)| ((*name).to_owned(), Digest::of(text))).collect();
+        let root = Root { format: 1, lab: lock.name.clone(), blobs: blobs.clone(), files: beside };
+        files.push(("root.json", sealed::seal(&root).map_err(|e| damaged(&dir, e.to_string()))?));
         if files.iter().all(|(name, text)| unchanged(&dir.join(name), text)) {
             return Ok(());
         }
         let _turn = flock::lock(&self.root_lock(&lock.name), Mode::Exclusive, LOCK_PATIENCE)?;
         fs_err::create_dir_all(&dir).map_err(|e| StoreError::io(&dir, "create", e))?;
         let link = dir.join("blobs");
-        match fs_err::os::unix::fs::symlink("../../blobs", &link) {
+        if fs_err::read_link(&link).is_ok_and(|to| to != Path::new(BLOBS)) {
+            fs_err::remove_file(&link).map_err(|e| StoreError::io(&link, "replace", e))?;
+        }
+        match fs_err::os::unix::fs::symlink(BLOBS, &link) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(StoreError::io(&link, "create", e)),
             _ => {}
         }
@@ -114,16 +125,18 @@ impl Store {
     pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
         let mut roots = Vec::new();
         for dir in self.root_dirs()? {
-            let path = dir.join("root.json");
-            match fs_err::read_to_string(&path) {
-                Ok(text) => roots.push(read_root(&path, &text)?),
-                // A root under construction has its list of blobs written last.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(StoreError::io(&path, "read", e)),
-            }
+            roots.extend(root_in(&dir)?);
         }
         roots.sort_by(|a, b| a.lab.cmp(&b.lab));
         Ok(roots)
+    }
+
+    /// The root of a lab, `None` where it is under construction.
+    ///
+    /// # Errors
+    /// One that can not be read, or is not what it was.
+    pub(super) fn root(&self, lab: &str) -> Result<Option<Root>, StoreError> {
+        root_in(&self.root_dir(lab))
     }
 
     /// The locks of all roots with their labs, sorted: what `store check --repair` fetches through. One that can not be read
@@ -161,6 +174,10 @@ impl Store {
     pub fn remove_root(&self, lab: &str) -> Result<(), StoreError> {
         debug_assert!(self.access == Access::Exclusive, "who deletes holds the exclusive lock");
         let dir = self.root_dir(lab);
+        if regular::refuse_link(&dir).is_err() {
+            // What it leads to is nobody's root.
+            return fs_err::remove_file(&dir).map_err(|e| StoreError::io(&dir, "remove", e));
+        }
         for file in [dir.join("root.json"), self.root_lock(lab)] {
             match fs_err::remove_file(&file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&file, "remove", e)),
@@ -195,8 +212,19 @@ impl Store {
 }
 
 fn read_root(path: &Path, text: &str) -> Result<Root, StoreError> {
-    let root: Root = serde_json::from_str(text).map_err(|e| damaged(path, e.to_string()))?;
+    let (value, _) = sealed::unseal(text.as_bytes()).map_err(|why| damaged(path, why))?;
+    let root: Root = serde_json::from_value(value).map_err(|e| damaged(path, e.to_string()))?;
     if root.format == 1 { Ok(root) } else { Err(damaged(path, format!("format {} is not 1", root.format))) }
+}
+
+fn root_in(dir: &Path) -> Result<Option<Root>, StoreError> {
+    let path = dir.join("root.json");
+    match fs_err::read(&path) {
+        Ok(text) => read_root(&path, &String::from_utf8_lossy(&text)).map(Some),
+        // A root under construction has its list of blobs written last.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StoreError::io(&path, "read", e)),
+    }
 }
 
 fn damaged(path: &Path, why: String) -> StoreError {
@@ -210,6 +238,41 @@ fn unchanged(path: &Path, text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fs_err::os::unix::fs::symlink;
+
+    #[test]
+    fn links_in_a_store_are_told_and_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, victim) = (temp.path().join("store"), temp.path().join("victim"));
+        fs_err::create_dir(&victim).unwrap();
+        fs_err::write(victim.join("root.json"), "{}").unwrap();
+        let lock = Lock { name: "lab".to_owned(), ..Lock::default() };
+        {
+            let store = Store::open(&at, Access::Exclusive).unwrap();
+            symlink(&victim, at.join("roots/lab")).unwrap();
+            let error = store.write_root(&lock, Made::These(&[]), &BTreeMap::new()).unwrap_err().to_string();
+            assert!(error.contains("roots/lab` is a link to"), "{error}");
+            store.remove_root("lab").unwrap();
+            assert!(!at.join("roots/lab").exists() && victim.join("root.json").is_file());
+            // A root's own link leads to the store's blobs and nowhere else.
+            fs_err::create_dir(at.join("roots/lab")).unwrap();
+            symlink(&victim, at.join("roots/lab/blobs")).unwrap();
+            store.write_root(&lock, Made::These(&[]), &BTreeMap::new()).unwrap();
+            assert_eq!(fs_err::read_link(at.join("roots/lab/blobs")).unwrap(), Path::new(BLOBS));
+        }
+        for folder in ["tmp", "blobs/sha256", "scratch", "realisations/last"] {
+            let place = at.join(folder);
+            let _ = fs_err::remove_dir_all(&place);
+            symlink(&victim, &place).unwrap();
+            let error = Store::open(&at, Access::Shared).err().unwrap().to_string();
+            assert!(error.contains(&format!("{folder}` is a link to")), "{error}");
+            fs_err::remove_file(&place).unwrap();
+            fs_err::create_dir_all(&place).unwrap();
+        }
+        // The store itself may stand behind a link of the person's.
+        symlink(&at, temp.path().join("mine")).unwrap();
+        assert!(Store::open(&temp.path().join("mine"), Access::Shared).is_ok());
+    }
 
     #[test]
     fn a_root_is_written_by_one_at_a_time_and_locks_are_no_labs() {

@@ -26,12 +26,33 @@ struct Entry {
     size: u64,
 }
 
+impl Entry {
+    fn image(&self, reference: ImageRef, platforms: BTreeMap<Platform, LockedManifest>) -> LockedImage {
+        let (media_type, digest, size) = (self.media_type.clone(), self.digest, self.size);
+        LockedImage { reference, source: None, media_type, digest, size, platforms }
+    }
+}
+
 impl Store {
     /// The images of a lab, with the platforms whose manifests are in the store (of images that are no index: none is told).
     ///
     /// # Errors
     /// A lab that is not there, or a root or index that can not be read.
     pub fn root_images(&self, lab: &str) -> Result<Vec<LockedImage>, StoreError> {
+        let image = |entry: Entry, reference| Ok(entry.image(reference, self.platforms_here(&entry)?));
+        self.entries(lab)?.into_iter().map(|(entry, reference)| image(entry, reference)).collect()
+    }
+
+    /// As [`Self::root_images`], whatever became of the images' own blobs: of those that can not be read, no platform is told.
+    ///
+    /// # Errors
+    /// A lab that is not there, or an `index.json` that can not be read.
+    pub(super) fn root_names(&self, lab: &str) -> Result<Vec<LockedImage>, StoreError> {
+        let image = |entry: Entry, reference| entry.image(reference, self.platforms_here(&entry).unwrap_or_default());
+        Ok(self.entries(lab)?.into_iter().map(|(entry, reference)| image(entry, reference)).collect())
+    }
+
+    fn entries(&self, lab: &str) -> Result<Vec<(Entry, ImageRef)>, StoreError> {
         #[derive(Deserialize)]
         struct Layout {
             manifests: Vec<Entry>,
@@ -44,9 +65,7 @@ impl Store {
         for entry in layout.manifests {
             let Some(name) = entry.annotations.get(NAME) else { continue };
             let reference: ImageRef = name.parse().map_err(|e| damaged(format!("{e}")))?;
-            let platforms = self.platforms_here(&entry)?;
-            let Entry { digest, media_type, size, .. } = entry;
-            images.push(LockedImage { reference, source: None, media_type, digest, size, platforms });
+            images.push((entry, reference));
         }
         Ok(images)
     }

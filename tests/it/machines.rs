@@ -268,6 +268,48 @@ fn a_folder_of_a_strangers_writes_nothing_outside_vagrants_home() {
     assert!(!world.path("outside").exists() && !world.path("vagrant").exists());
 }
 
+#[test]
+fn links_in_a_folder_that_was_handed_over_are_not_followed() {
+    let world = World::new();
+    bundle(&world.path("small.labimg"), &small("l"), &small("v"));
+    let import = |args: &[&str]| {
+        let mut command = world.command(&[&["box", "import"], args].concat());
+        world.seen(&command.env("VAGRANT_HOME", world.path("vagrant")).output().unwrap())
+    };
+    import(&["small.labimg"]).ends(0);
+    // What a person keeps beside the boxes is theirs.
+    world.write("small/boxes/package.json", "{}");
+    world.write("small/boxes/backup.box", "x");
+    import(&["small.labimg"]).ends(0);
+    assert!(world.path("small/boxes/package.json").exists() && world.path("small/boxes/backup.box").exists());
+    // The folder of boxes is a link: nothing is written or removed where it leads.
+    std::fs::rename(world.path("small/boxes"), world.path("victim")).unwrap();
+    std::os::unix::fs::symlink("../victim", world.path("small/boxes")).unwrap();
+    std::fs::remove_file(world.path("victim/server-amd64.json")).unwrap();
+    import(&["small.labimg"]).ends(1).says(&["small/boxes` is a link to `../victim`", "move the link away"]);
+    let mut left: Vec<_> =
+        std::fs::read_dir(world.path("victim")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["backup.box", "package.json"]);
+    // So is the whole folder; one that a person names may be a link of theirs.
+    std::fs::remove_dir_all(world.path("small")).unwrap();
+    std::fs::create_dir(world.path("mine")).unwrap();
+    std::os::unix::fs::symlink("mine", world.path("small")).unwrap();
+    import(&["small.labimg"]).ends(1).says(&["small` is a link to `mine`"]);
+    assert_eq!(std::fs::read_dir(world.path("mine")).unwrap().count(), 0);
+    import(&["small.labimg", "--out", "small"]).ends(0);
+    assert!(world.path("mine/boxes/server-amd64.json").is_file());
+    // A pipe is not waited for, and a link in the place of a text is replaced.
+    std::fs::remove_file(world.path("mine/boxes/server-amd64.json")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(world.path("mine/boxes/server-amd64.json")).status().unwrap();
+    assert!(made.success());
+    import(&["mine"]).ends(1).says(&["server-amd64.json` is no regular file"]);
+    std::fs::remove_file(world.path("mine/boxes/server-amd64.json")).unwrap();
+    std::os::unix::fs::symlink("../../victim/package.json", world.path("mine/boxes/server-amd64.json")).unwrap();
+    import(&["small.labimg", "--out", "mine"]).ends(0);
+    assert_eq!(world.text("victim/package.json"), "{}");
+}
+
 /// The lab's folder with what `vagrant up` would have left about `cp`.
 fn up(world: &World, server: &Server, key: &str) {
     bundle(&world.path("small.labimg"), &small("l"), &small("v"));

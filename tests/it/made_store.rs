@@ -153,3 +153,40 @@ fn a_lock_that_was_tampered_with() {
     made.build().ends(0);
     assert_eq!(made.leftovers(), [""; 0]);
 }
+
+#[test]
+fn what_a_step_came_to_that_rots_is_told_and_made_again() {
+    let made = Makings::small_built();
+    let before = made.world.read("made.labimg");
+    let all = std::fs::read_dir(made.world.store().join("realisations")).unwrap().map(|e| e.unwrap().path());
+    let of_layers = |path: &std::path::PathBuf| {
+        path.is_file() && std::fs::read_to_string(path).unwrap().contains("\"diff-id\":\"sha256:")
+    };
+    let path = all.into_iter().find(of_layers).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let at = text.find("\"diff-id\":\"sha256:").unwrap() + 20;
+    let mut rotten = text.clone().into_bytes();
+    rotten[at] ^= 1;
+    let name = format!("realisations/{}", path.file_name().unwrap().to_str().unwrap());
+    let rot = || std::fs::write(&path, &rotten).unwrap();
+    rot();
+    let run = made.run(&["store", "check"]).ends(4);
+    assert!(run.out.contains(&format!("bad {name}: ")), "{}", run.out);
+    std::fs::remove_file(made.world.path("made.labimg")).unwrap();
+    made.run(&["build", "--offline", "made.toml"]).ends(0).says(&["is built again", "made 1 of 4 steps"]);
+    assert!(made.world.read("made.labimg") == before && std::fs::read_to_string(&path).unwrap() == text);
+    rot();
+    let run = made.run(&["store", "check", "--repair"]).ends(0);
+    assert!(run.out.contains(&format!("repaired {name}: ")), "{}", run.out);
+    assert!(!path.exists());
+    made.run(&["build", "--offline", "made.toml"]).ends(0).says(&["made 1 of 4 steps"]);
+    made.run(&["store", "check"]).ends(0);
+    // One of before, without a digest, counts for nothing and is no error.
+    let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
+    old.as_object_mut().unwrap().remove("digest");
+    old["format"] = 1.into();
+    std::fs::write(&path, old.to_string()).unwrap();
+    made.run(&["store", "check"]).ends(0);
+    let run = made.run(&["build", "--offline", "made.toml"]).ends(0).says(&["made 1 of 4 steps"]);
+    assert!(!run.err.contains("built again"), "{}", run.err);
+}

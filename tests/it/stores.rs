@@ -267,3 +267,42 @@ fn a_fifo_is_refused_and_not_waited_for() {
     std::fs::rename(world.path("pipe"), world.path("lab.labimg")).unwrap();
     world.run(&["build", "lab.toml"]).ends(1).says(&["lab.labimg", "it is no regular file"]);
 }
+
+#[test]
+fn a_lab_s_record_that_rots_is_named_and_mended() {
+    let (_upstream, world) = built();
+    let file = |name: &str| world.store().join("roots/lab").join(name);
+    let sound = ["index.json", "lock.toml", "root.json"].map(|name| (name, std::fs::read(file(name)).unwrap()));
+    for (name, text) in &sound {
+        for at in [text.len() / 3, text.len() / 2, text.len() - 5] {
+            let mut rotten = text.clone();
+            rotten[at] ^= 1;
+            std::fs::write(file(name), rotten).unwrap();
+            let run = world.run(&["store", "check"]).ends(4);
+            assert!(run.out.contains(&format!("bad roots/lab/{name}: ")), "{name}: {}", run.out);
+            let run = world.run(&["store", "check", "--repair"]);
+            if *name == "lock.toml" {
+                let run = run.ends(4);
+                assert!(run.out.contains("lab lab was not mended: "), "{}", run.out);
+                world.run(&["build", "--offline", "lab.toml"]).ends(0);
+            } else {
+                let run = run.ends(0);
+                assert!(run.out.contains(&format!("repaired roots/lab/{name}: ")), "{name}: {}", run.out);
+            }
+            world.run(&["store", "check"]).ends(0);
+            assert!(sound.iter().all(|(name, text)| std::fs::read(file(name)).unwrap() == *text), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_the_store_that_is_a_link_is_told() {
+    let (_upstream, world) = built();
+    world.write("victim/old.part", "x");
+    std::fs::remove_dir_all(world.store().join("tmp")).unwrap();
+    std::os::unix::fs::symlink(world.path("victim"), world.store().join("tmp")).unwrap();
+    for args in [&["store", "gc", "--grace", "0s"][..], &["store", "check"], &["build", "lab.toml"]] {
+        world.run(args).ends(1).says(&["store/tmp` is a link to", "move the link away"]);
+    }
+    assert!(world.path("victim/old.part").exists());
+}

@@ -5,28 +5,27 @@
 //! Layout (Vagrant 2.3, `lib/vagrant/box_collection.rb`): `boxes/<name, "/" as "-VAGRANTSLASH-">/<version>/<provider>/`, and
 //! beside the versions `metadata_url`. Vagrant 2.4 reads it, too.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use tar::EntryType;
 
-use crate::base::digest::{Digest, Hasher};
-use crate::base::report::{Reporter, Task};
-use crate::base::{dirs, flock};
+use super::unpack;
+use crate::base::digest::Digest;
+use crate::base::flock;
+use crate::base::own_dir::OwnDir;
+use crate::base::report::Reporter;
 use crate::lab::error::LabError;
 
-/// Members a box may have.
-const MEMBERS: usize = 64;
 /// Held while a box is unpacked, in Vagrant's own folder for such things.
 const LOCK: &str = "labimg-box.lock";
 /// What is being unpacked, there.
 const UNPACKED: &str = "labimg-box";
 /// How long another import is waited for.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// What the kernel is asked to copy at once.
-const STEP: usize = 8 << 20;
+/// What Vagrant writes for a slash in a box's name, and on Windows for a colon (`lib/vagrant/box_collection.rb`).
+const SLASH: &str = "-VAGRANTSLASH-";
+const COLON: &str = "-VAGRANTCOLON-";
 
 /// A box to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +77,7 @@ pub fn import(
     reporter: &dyn Reporter,
 ) -> Result<Imported, LabError> {
     within(wanted)?;
-    let of_name = home.join("boxes").join(wanted.name.replace('/', "-VAGRANTSLASH-"));
+    let of_name = home.join("boxes").join(folder_of(&wanted.name));
     let directory = of_name.join(&wanted.version).join(&wanted.provider);
     let done = |unchanged| Imported {
         name: wanted.name.clone(),
@@ -94,34 +93,50 @@ pub fn import(
     }
     // Vagrant takes every folder below a version for a provider's: what is not whole yet stands elsewhere, under a name that
     // the next import knows.
-    let temporary = home.join("tmp");
-    fs_err::create_dir_all(&temporary).map_err(|e| LabError::io(&temporary, "make", e))?;
-    let lock = flock::lock(&temporary.join(LOCK), flock::Mode::Exclusive, PATIENCE);
+    // Both may be links of the person whose home it is; what stands in them is Vagrant's and ours, and no link.
+    let temporary = OwnDir::make_named(&home.join("tmp"))?;
+    let lock = flock::lock(&temporary.path().join(LOCK), flock::Mode::Exclusive, PATIENCE);
     let _lock = lock.map_err(|e| LabError::failed("Vagrant's home can not be written to", e))?;
     if there() {
         return Ok(done(true));
     }
-    let made = temporary.join(UNPACKED);
-    remove(&made)?;
-    let placed = unpacked(wanted, &made, reporter).and_then(|()| {
+    temporary.remove_all(UNPACKED)?;
+    let placed = unpacked(wanted, &temporary, reporter).and_then(|()| {
+        let of_name = OwnDir::make_named(&home.join("boxes"))?.make_sub(&folder_of(&wanted.name))?;
         if let Some(url) = catalog {
-            fs_err::create_dir_all(&of_name)?;
-            crate::base::atomic::write_file(&of_name.join("metadata_url"), url.as_bytes())?;
+            of_name.write("metadata_url", url.as_bytes())?;
         }
-        fs_err::create_dir_all(of_name.join(&wanted.version))?;
-        Ok(fs_err::rename(&made, &directory)?)
+        let of_version = of_name.make_sub(&wanted.version)?;
+        Ok(temporary.rename(UNPACKED, &of_version, &wanted.provider)?)
     });
     if placed.is_err() {
         // That it can not be taken away is the next import's business.
-        let _ = remove(&made);
+        let _ = temporary.remove_all(UNPACKED);
     }
     placed.map(|()| done(false))
+}
+
+/// The folder of a box's name, as Vagrant calls it.
+fn folder_of(name: &str) -> String {
+    name.replace('/', SLASH)
+}
+
+/// Whether Vagrant reads a name back out of its folder: another one would stand in the folder of somebody else's box.
+fn comes_back(name: &str) -> bool {
+    folder_of(name).replace(COLON, ":").replace(SLASH, "/") == name
+}
+
+/// Takes the box apart into a new folder in `temporary`.
+fn unpacked(wanted: &Wanted, temporary: &OwnDir, reporter: &dyn Reporter) -> Result<(), LabError> {
+    let dir = temporary.make_sub(UNPACKED)?;
+    unpack::unpack(wanted, &dir, reporter)?;
+    Ok(dir.set_mode(0o755)?)
 }
 
 /// That what a catalog says names folders of Vagrant's home: it may be anybody's.
 fn within(wanted: &Wanted) -> Result<(), LabError> {
     let names = [
-        ("name", &wanted.name, wanted.name.split('/').all(is_plain)),
+        ("name", &wanted.name, wanted.name.split('/').all(is_plain) && comes_back(&wanted.name)),
         ("version", &wanted.version, is_plain(&wanted.version)),
         ("provider", &wanted.provider, is_plain(&wanted.provider)),
     ];
@@ -133,138 +148,6 @@ fn within(wanted: &Wanted) -> Result<(), LabError> {
                 .hint("labimg did not write that catalog so: build the lab again, or import from its bundle"))
         }
     }
-}
-
-fn remove(dir: &Path) -> Result<(), LabError> {
-    dirs::remove(dir).map_err(|e| LabError::io(dir, "remove", e))
-}
-
-/// Takes a box apart into the new folder `dir`, once its bytes are known to be right.
-fn unpacked(wanted: &Wanted, dir: &Path, reporter: &dyn Reporter) -> Result<(), LabError> {
-    let part = match wanted.part {
-        Some(part) => part,
-        None => (0, fs_err::metadata(&wanted.file)?.len()),
-    };
-    let task = Task::begin(reporter, &format!("import {} ({})", wanted.name, wanted.provider), Some(part.1));
-    proven(wanted, part, &task)?;
-    fs_err::create_dir(dir)?;
-    unpack(&wanted.file, part, dir).map_err(|e| match e {
-        LabError::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            let (what, at) =
-                (format!("box {} ({})", wanted.name, wanted.provider), dir.parent().unwrap_or(dir).display());
-            LabError::failed(
-                what,
-                format!("there is no room for it at `{at}`: it needs {} MiB", part.1.div_ceil(1 << 20)),
-            )
-            .hint("make room, or name another home of Vagrant's: VAGRANT_HOME=DIR")
-        }
-        other => other,
-    })?;
-    Ok(fs_err::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
-}
-
-/// Hashes the box.
-fn proven(wanted: &Wanted, part: (u64, u64), task: &Task<'_>) -> Result<(), LabError> {
-    let mut file = Window::open(&wanted.file, part)?;
-    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; 1 << 18]);
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(buffer.get(..n).unwrap_or_default());
-        task.advance(n as u64);
-    }
-    let found = hasher.finish();
-    if found == wanted.digest {
-        return Ok(());
-    }
-    let what = format!("box `{}`", wanted.file.display());
-    Err(LabError::mismatch(what, format!("it is {found}, its catalog says {}", wanted.digest))
-        .hint("copy it again from where it came, or build it again"))
-}
-
-fn unpack(from: &Path, part: (u64, u64), dir: &Path) -> Result<(), LabError> {
-    let bad = |why: String| LabError::failed(format!("box `{}`", from.display()), why);
-    let mut archive = tar::Archive::new(Window::open(from, part)?);
-    for (count, entry) in archive.entries_with_seek()?.enumerate() {
-        let entry = entry.map_err(|e| bad(format!("it is no box of labimg's: {e}")))?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if count >= MEMBERS || !is_plain(&name) || entry.header().entry_type() != EntryType::Regular {
-            return Err(bad(format!("`{name}` can not be in a box of labimg's")));
-        }
-        let to = dir.join(&name);
-        copy(from, (part.0 + entry.raw_file_position(), entry.size()), &to)
-            .map_err(|e| LabError::io(&to, "write", e))?;
-    }
-    Ok(())
-}
-
-/// A part of a file, read as if it were all of it.
-struct Window {
-    file: fs_err::File,
-    start: u64,
-    size: u64,
-    at: u64,
-}
-
-impl Window {
-    fn open(path: &Path, (start, size): (u64, u64)) -> io::Result<Self> {
-        let mut file = fs_err::File::open(path)?;
-        file.seek(SeekFrom::Start(start))?;
-        Ok(Self { file, start, size, at: 0 })
-    }
-}
-
-impl Read for Window {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.size.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let most = buffer.len().min(left);
-        let n = self.file.read(buffer.get_mut(..most).unwrap_or_default())?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-impl Seek for Window {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-        };
-        let place = at.and_then(|at| Some((at, self.start.checked_add(at)?)));
-        let (at, place) = place.ok_or(io::ErrorKind::InvalidInput)?;
-        self.file.seek(SeekFrom::Start(place))?;
-        self.at = at;
-        Ok(at)
-    }
-}
-
-/// Copies a range of a file into a file of its own; the kernel shares extents where the file system can.
-fn copy(from: &Path, (offset, size): (u64, u64), to: &Path) -> io::Result<()> {
-    let mut source = fs_err::File::open(from)?;
-    let mut target = fs_err::File::create(to)?;
-    let (mut at, end, mut out) = (offset, offset + size, 0);
-    while at < end {
-        let want = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
-        match rustix::fs::copy_file_range(source.file(), Some(&mut at), target.file(), Some(&mut out), want) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => return Err(e.into()),
-            // Two file systems, or one that does not do it.
-            Err(_) => {
-                source.seek(SeekFrom::Start(at))?;
-                target.seek(SeekFrom::Start(at - offset))?;
-                if io::copy(&mut source.take(end - at), &mut target)? != end - at {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                break;
-            }
-        }
-    }
-    target.flush()?;
-    target.sync_all()
 }
 
 #[cfg(test)]
@@ -340,6 +223,86 @@ mod tests {
         }
         let left: Vec<_> = fs_err::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["x.box"]);
+    }
+
+    /// A box of these members, in its own file.
+    fn of(dir: &Path, members: &[(&str, &str)]) -> Wanted {
+        let wanted = a_box(dir, "box.img");
+        let mut tar = tar::Builder::new(fs_err::File::create(&wanted.file).unwrap());
+        for (name, text) in members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        tar.finish().unwrap();
+        Wanted { digest: Digest::of(&fs_err::read(&wanted.file).unwrap()), ..wanted }
+    }
+
+    #[test]
+    fn what_vagrant_would_not_take_for_a_box_is_not_imported() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let error = |wanted: &Wanted| import(wanted, &home, None, &Silent).unwrap_err().to_string();
+        let empty = a_box(dir.path(), "box.img");
+        fs_err::write(&empty.file, "").unwrap();
+        let empty = Wanted { digest: Digest::of(b""), ..empty };
+        assert!(error(&empty).contains("has no `metadata.json`"));
+        let bare = of(dir.path(), &[("Vagrantfile", "v"), ("box.img", "disk")]);
+        assert!(error(&bare).contains("has no `metadata.json`"));
+        for text in ["", "[]", "{"] {
+            let odd = of(dir.path(), &[("metadata.json", text), ("box.img", "disk")]);
+            assert!(error(&odd).contains("`metadata.json` can not be read"), "{text}");
+        }
+        let twice = of(dir.path(), &[("metadata.json", "{}"), ("metadata.json", "{}")]);
+        assert!(error(&twice).contains("twice"));
+        let text = fs_err::read(&of(dir.path(), &[("metadata.json", "{}"), ("box.img", "disk")]).file).unwrap();
+        for cut in [100, 512, 513, 1100] {
+            let wanted = Wanted { digest: Digest::of(&text[..cut]), ..empty.clone() };
+            fs_err::write(&wanted.file, &text[..cut]).unwrap();
+            assert!(import(&wanted, &home, None, &Silent).is_err(), "{cut}");
+        }
+        // What was not copied whole is told so, whatever it looks like.
+        fs_err::write(&empty.file, &text[..600]).unwrap();
+        let cut = Wanted { digest: Digest::of(&text), ..empty };
+        assert!(error(&cut).contains("its catalog says"), "{}", error(&cut));
+        assert!(!home.join("boxes").exists());
+    }
+
+    #[test]
+    fn one_folder_is_of_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = a_box(dir.path(), "box.img");
+        let home = dir.path().join("home");
+        for evil in ["lab-VAGRANTSLASH-x", "a-VAGRANTSLASH/x", "a-VAGRANTCOLON-x", "a:b/-VAGRANTCOLON-"] {
+            let wanted = Wanted { name: evil.to_owned(), ..good.clone() };
+            let error = import(&wanted, &home, None, &Silent).unwrap_err().to_string();
+            assert!(error.contains("no name of a folder"), "{evil}: {error}");
+        }
+        assert!(import(&good, &home, None, &Silent).is_ok());
+    }
+
+    #[test]
+    fn a_pipe_and_a_link_are_neither_waited_for_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, victim) = (dir.path().join("home"), dir.path().join("victim"));
+        let good = a_box(dir.path(), "box.img");
+        let pipe = Wanted { file: dir.path().join("pipe"), ..good.clone() };
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe.file, 0o600.into()).unwrap();
+        assert!(import(&pipe, &home, None, &Silent).unwrap_err().to_string().contains("no regular file"));
+        fs_err::create_dir_all(&victim).unwrap();
+        fs_err::write(victim.join("file"), "x").unwrap();
+        // Left in the place where boxes are unpacked: the link goes, what it leads to stays.
+        fs_err::os::unix::fs::symlink(&victim, home.join("tmp").join(UNPACKED)).unwrap();
+        let of_name = home.join("boxes/lab-VAGRANTSLASH-x");
+        fs_err::create_dir_all(home.join("boxes")).unwrap();
+        fs_err::os::unix::fs::symlink(&victim, &of_name).unwrap();
+        let error = import(&good, &home, Some("file:///x"), &Silent).unwrap_err().to_string();
+        assert!(error.contains("lab-VAGRANTSLASH-x` is a link to"), "{error}");
+        let left: Vec<_> = fs_err::read_dir(&victim).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["file"]);
+        fs_err::remove_file(&of_name).unwrap();
+        assert!(import(&good, &home, Some("file:///x"), &Silent).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::base::regular;
 use crate::lab::error::LabError;
 use crate::ssh::{Hop, HostKeys, Identity, Target, Timeouts};
 
@@ -88,13 +89,9 @@ impl Folder {
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, LabError> {
-    let bytes = match fs_err::metadata(path) {
+    let bytes = match regular::read(path, LIMIT) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-        Ok(found) if found.len() > LIMIT => {
-            return Err(LabError::failed(format!("`{}`", path.display()), "it is too large"));
-        }
-        Ok(_) => fs_err::read(path)?,
+        read => read?,
     };
     serde_json::from_slice(&bytes)
         .map(Some)

@@ -5,5 +5,6 @@
 
 pub mod import;
 mod machines;
+mod unpack;
 
 pub use machines::{Folder, LAB_FILE};

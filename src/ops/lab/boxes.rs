@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::base::shell::word;
+use crate::base::{atomic, regular};
 use crate::build::vagrant_lab::BOXES;
 use crate::lab::vagrant::import::{Imported, Wanted, import, is_plain};
 use crate::lab::vagrant::{Folder, LAB_FILE};
@@ -21,6 +21,9 @@ use crate::store::bundle::Bundle;
 /// How labs are found that `labimg status` does not know.
 const FOLDERS: &str = "`labimg status` lists labs, `labimg up BUNDLE` brings one up; Vagrant's machines are verified in their \
                        folder: cd FOLDER && labimg verify, or: labimg verify --vagrant FOLDER";
+
+/// The largest `lab.json` or catalog that is read, in bytes.
+const LIMIT: u64 = 4 << 20;
 
 /// Where boxes are, and which are wanted.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +91,7 @@ pub(super) fn bundle_of(folder: &Folder, lab: Option<&str>) -> Result<Option<Pat
     match lab {
         Some(name) if name != folder.lab => {
             let path = Path::new(name);
-            Ok((path.is_file() && Bundle::open(path)?.index().name == folder.lab).then(|| path.to_owned()))
+            Ok((path.is_file() && Bundle::open_checked(path)?.index().name == folder.lab).then(|| path.to_owned()))
         }
         _ if folder.bundle.is_file() => Ok(Some(folder.bundle.clone())),
         _ => Err(OpsError::hinted(
@@ -118,7 +121,7 @@ pub(super) fn how_to_come_up(bundle: &Path, name: &str) -> String {
 pub(super) fn in_its_folder(error: OpsError, machine: &Machine, lab: Option<&str>) -> OpsError {
     let up = |name: &str| State::new(&machine.state_root, name).dir().is_dir();
     let named = lab.map(Path::new).filter(|path| path.is_file());
-    let profile = named.and_then(|path| profile_in(&Bundle::open(path).ok()?).ok());
+    let profile = named.and_then(|path| profile_in(&Bundle::open_checked(path).ok()?).ok());
     let hint = match (named, profile, lab) {
         (Some(path), Some(p), _) if p.host.iter().any(|h| h.reach == Reach::Vagrant) && !up(&p.name) => {
             let folder = boxes::folder_of(path, &p.name);
@@ -145,7 +148,7 @@ pub(super) fn in_its_folder(error: OpsError, machine: &Machine, lab: Option<&str
 pub fn box_import(ctx: &Ctx, options: &ImportOptions, home: &Path) -> Result<LabImported, OpsError> {
     let named = match options.lab.is_dir() {
         true => None,
-        false => Some(Bundle::open(&options.lab)?),
+        false => Some(Bundle::open_checked(&options.lab)?),
     };
     let dir = match (&named, &options.out) {
         (Some(bundle), out) => boxes::write_from(bundle, out.as_deref(), options.provider.as_deref())?,
@@ -262,7 +265,7 @@ impl Place {
             return Ok((file.to_owned(), None));
         }
         if self.bundle.is_none() && self.folder.bundle.is_file() {
-            self.bundle = Some(Bundle::open(&self.folder.bundle)?);
+            self.bundle = Some(Bundle::open_checked(&self.folder.bundle)?);
         }
         let found = self.bundle.as_ref().and_then(|b| Some((b.path().to_owned(), b.blob(digest)?)));
         match found {
@@ -276,6 +279,6 @@ impl Place {
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, OpsError> {
-    let text = fs_err::read(path)?;
+    let text = regular::read(path, LIMIT)?;
     serde_json::from_slice(&text).map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", path.display())))
 }

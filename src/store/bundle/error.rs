@@ -16,6 +16,9 @@ pub enum BundleError {
     /// A name, time or size that a bundle can not hold.
     #[error("a bundle can not hold this: {0}")]
     Tar(#[from] TarError),
+    /// A name that is not what it looks like.
+    #[error("a bundle can not hold the name {0:?}: it has characters that steer a terminal, hide, or turn text around")]
+    Name(String),
     /// An index beyond what readers accept.
     #[error("the index of the bundle would take {size} bytes; the limit is {limit}")]
     IndexTooLarge {

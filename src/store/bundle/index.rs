@@ -201,8 +201,11 @@ impl Index {
         if self.format != FORMAT {
             return Err(own(format!("format {}", self.format)));
         }
-        if let Some(name) = self.names().find(|name| name.contains(char::is_control)) {
-            return Err(own(format!("a name in it has control characters: {name:?}")));
+        if let Some(name) = self.odd_name() {
+            return Err(own(match name.contains(char::is_control) {
+                true => format!("a name in it has control characters: {name:?}"),
+                false => format!("a name in it has characters that hide, or turn text around: {name:?}"),
+            }));
         }
         let end = self.validate_members(Self::start(index_len))?;
         if end.checked_add(END) != Some(self.size) {
@@ -225,6 +228,11 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// A name that is not what it looks like where it is shown.
+    pub(super) fn odd_name(&self) -> Option<&str> {
+        self.names().find(|name| name.contains(misleads))
     }
 
     /// Every name that verbs show: it must not steer a terminal. (Members' paths are stricter.)
@@ -272,6 +280,16 @@ impl Index {
         }
         Ok(end)
     }
+}
+
+/// Whether a character steers a terminal, changes the direction of text or is not seen (Unicode 16, general categories Cc, Zl, Zp and
+/// Cf). The joiners U+200C and U+200D are let be: names in some scripts, and emoji, are written with them.
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200b}' | '\u{200e}'
+            | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Whether a path may stand in a bundle: relative, plain components, and one that is not the index's or a signature's.
@@ -350,6 +368,13 @@ mod tests {
             assert!(why(|i| i.name = bad.into()).contains("control characters"));
             assert!(why(|i| i.contents.locals[0].path = bad.into()).contains("control characters"));
         }
+        for bad in ["a\u{202e}gpj.sh", "\u{2066}x", "a\u{200b}b", "x\u{feff}", "x\u{e0041}", "a\u{2028}b"] {
+            let why = why(|i| i.contents.locals[0].path = bad.into());
+            assert!(why.contains("turn text around") && why.is_ascii(), "{why}");
+        }
+        let mut fine = index();
+        fine.contents.locals[0].path = "\u{646}\u{627}\u{645}\u{647}\u{200c}\u{647}\u{627} \u{e4}.txt".into();
+        assert_eq!(fine.validate(4096 - 512), Ok(()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! accounts for every byte of the file, headers and padding too.
 
 mod copy;
+mod derive;
 pub mod error;
 pub mod index;
 pub mod part;

@@ -4,7 +4,7 @@ use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use super::BundleError;
-use crate::base::{atomic, flock};
+use crate::base::{atomic, flock, regular};
 
 /// A file under way. Dropped without [`PartFile::commit`], it is removed.
 ///
@@ -86,10 +86,7 @@ impl Drop for PartFile {
 }
 
 fn open(path: &Path) -> Result<fs_err::File, BundleError> {
-    use fs_err::os::unix::fs::OpenOptionsExt;
-    let mut options = fs_err::OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o644);
-    options.open(path).map_err(|e| BundleError::io(path, "write", e))
+    regular::open_own(path).map_err(|e| BundleError::io(path, "write", e))
 }
 
 /// Truncates what a killed process left. A file that is empty already is let be: ext4 writes a file that was truncated to
@@ -106,6 +103,22 @@ fn empty(file: &fs_err::File, path: &Path) -> Result<(), BundleError> {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn a_link_in_the_place_of_the_part_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, target) = (dir.path().join("victim"), dir.path().join("x.labimg"));
+        fs_err::write(&victim, "victim").unwrap();
+        fs_err::os::unix::fs::symlink(&victim, dir.path().join(".x.labimg.part")).unwrap();
+        let error = PartFile::create(&target).unwrap_err().to_string();
+        assert!(error.contains(".x.labimg.part` is a link to"), "{error}");
+        assert_eq!(fs_err::read(&victim).unwrap(), b"victim");
+        // A link of the target's own name is replaced, not written through.
+        fs_err::remove_file(dir.path().join(".x.labimg.part")).unwrap();
+        fs_err::os::unix::fs::symlink(&victim, &target).unwrap();
+        PartFile::create(&target).unwrap().commit(false).unwrap();
+        assert_eq!(fs_err::read(&victim).unwrap(), b"victim");
+    }
 
     #[test]
     fn two_writers_of_one_file_are_told_apart() {

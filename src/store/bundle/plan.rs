@@ -52,6 +52,10 @@ pub fn plan(description: &Description) -> Result<Plan, BundleError> {
             name: description.name.clone(),
             size: end,
         };
+        // Readers refuse it.
+        if let Some(name) = index.odd_name() {
+            return Err(BundleError::Name(name.to_owned()));
+        }
         let mut index_bytes = index.to_text();
         let needed = padded_index_len(index_bytes.len() as u64);
         if needed > INDEX_LIMIT {
@@ -144,6 +148,9 @@ mod tests {
         let mut odd = description(&[]);
         odd.texts.push(("x".repeat(101), Vec::new()));
         assert!(matches!(plan(&odd), Err(BundleError::Tar(TarError::Path(_)))));
+        let mut hidden = description(&[]);
+        hidden.name = "a\u{202e}b".into();
+        assert!(matches!(plan(&hidden), Err(BundleError::Name(_))));
         let late = Description { epoch: 1 << 40, ..description(&[1]) };
         assert!(matches!(plan(&late), Err(BundleError::Tar(TarError::Time(_)))));
     }

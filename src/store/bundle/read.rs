@@ -34,7 +34,8 @@ pub struct MemberReader {
 }
 
 impl Bundle {
-    /// Opens the bundle at `path`: reads and checks its index, and that the file is as long as it must be.
+    /// Opens the bundle at `path`: reads and checks its index, that the file is as long as it must be, and that `index.json` is the
+    /// one that follows from the contents.
     ///
     /// # Errors
     /// Another kind of file, another format, an index that can not be right, a file that is cut off.
@@ -60,7 +61,14 @@ impl Bundle {
         let blobs = index.members.iter().enumerate().filter_map(of_blob).collect();
         let identity = Digest::of(&bytes);
         let file = Arc::new(file.into_parts().0);
-        Ok(Self { path: path.to_owned(), file, index, index_len: bytes.len() as u64, identity, file_size, blobs })
+        let index_len = bytes.len() as u64;
+        let bundle = Self { path: path.to_owned(), file, index, index_len, identity, file_size, blobs };
+        bundle.check_layout().map_err(|e| BundleError::Damaged {
+            path: path.to_owned(),
+            member: e.member,
+            why: e.why,
+        })?;
+        Ok(bundle)
     }
 
     /// Where it lies.

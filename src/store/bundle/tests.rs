@@ -7,6 +7,8 @@ use super::*;
 use crate::base::digest::Digest;
 use crate::base::report::Silent;
 use crate::base::tarfmt::END;
+use crate::model::lock::{Lock, LockedLocal, wire};
+use crate::store::layout::OCI_LAYOUT;
 use crate::store::{Access, BlobSource, Store, StoreError};
 
 struct Fixture {
@@ -19,20 +21,29 @@ struct Fixture {
 fn fixture(sizes: &[usize]) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store"), Access::Shared).unwrap();
-    let texts = [OCI_LAYOUT_PATH, OCI_INDEX_PATH, PROFILE_PATH, LOCK_PATH];
-    let mut description = Description {
-        name: "lab".into(),
-        epoch: 1_700_000_000,
-        texts: texts.iter().map(|t| ((*t).to_owned(), t.as_bytes().to_vec())).collect(),
-        ..Description::default()
-    };
+    let mut description = Description { name: "lab".into(), epoch: 1_700_000_000, ..Description::default() };
     for (i, size) in sizes.iter().enumerate() {
         let bytes: Vec<u8> = (0..*size).map(|n| (n.wrapping_mul(31) >> 3) as u8 ^ i as u8).collect();
         let digest = store.put(&bytes).unwrap();
         description.blobs.insert(digest, *size as u64);
         description.contents.locals.push(LocalEntry { digest, path: format!("f{i}"), size: *size as u64 });
     }
+    description.texts = texts(&description.contents);
     Fixture { dir, store, description }
+}
+
+/// What stands before the blobs in the bundle of a lab of these local files.
+fn texts(contents: &Contents) -> Vec<(String, Vec<u8>)> {
+    let local = |l: &LocalEntry| LockedLocal { path: l.path.clone(), digest: l.digest, size: l.size };
+    let locals = contents.locals.iter().map(local).collect();
+    let lock = Lock { name: "lab".to_owned(), epoch: 1_700_000_000, locals, ..Lock::default() };
+    let texts = [
+        (OCI_LAYOUT_PATH, OCI_LAYOUT.as_bytes().to_vec()),
+        (OCI_INDEX_PATH, contents.oci_index()),
+        (PROFILE_PATH, b"schema = 1\nname = \"lab\"\n".to_vec()),
+        (LOCK_PATH, wire::to_text(&lock).unwrap().into_bytes()),
+    ];
+    texts.into_iter().map(|(path, bytes)| (path.to_owned(), bytes)).collect()
 }
 
 impl Fixture {
@@ -70,6 +81,21 @@ fn forge(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     file.file().write_all_at(&text, 512).unwrap();
 }
 
+/// As [`forge`], so that the index is one that labimg could have written.
+fn forge_canonical(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let bundle = Bundle::open(path).unwrap();
+    let mut value = serde_json::to_value(bundle.index()).unwrap();
+    change(&mut value);
+    let index: Index = serde_json::from_value(value).unwrap();
+    let mut text = index.to_text();
+    let len = bundle.index_len() as usize;
+    assert!(text.len() < len, "the fixture's index has no room for this");
+    text.resize(len - 1, b' ');
+    text.push(b'\n');
+    let file = fs_err::OpenOptions::new().write(true).open(path).unwrap();
+    file.file().write_all_at(&text, 512).unwrap();
+}
+
 const SIZES: [usize; 6] = [0, 1, 512, 65_535, 65_536, 3_000_001];
 
 #[test]
@@ -81,7 +107,7 @@ fn what_was_written_is_read_back() {
     assert_eq!(bundle.identity(), written.identity);
     assert_eq!(bundle.file_size(), written.size);
     assert_eq!(bundle.verify(2, &Silent).unwrap(), []);
-    assert_eq!(bundle.text(LOCK_PATH, 1 << 20).unwrap(), LOCK_PATH);
+    assert_eq!(bundle.text(OCI_LAYOUT_PATH, 1 << 20).unwrap(), OCI_LAYOUT);
     for (digest, size) in &f.description.blobs {
         assert_eq!(bundle.blob_size(digest), Some(*size));
         assert_eq!(bundle.read_blob(digest, 4 << 20).unwrap().len() as u64, *size);
@@ -301,4 +327,78 @@ fn signatures_behind_the_members_are_accepted_and_other_things_are_not() {
     assert_eq!(f.write(1).unwrap().outcome, Outcome::Unchanged);
     file.file().write_all_at(&[0; 512], at).unwrap();
     assert_eq!(Bundle::open(&path).unwrap().verify(1, &Silent).unwrap()[0].path, "the end of the archive");
+}
+
+#[test]
+fn an_index_that_its_lock_does_not_bear_out_is_told() {
+    let f = fixture(&[100, 200]);
+    let path = f.written();
+    Bundle::open_checked(&path).unwrap();
+    let sound = fs_err::read(&path).unwrap();
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(Change, [&str; 2]); 5] = [
+        (|i| i["contents"]["locals"][1]["path"] = "g1".into(), ["index has local g1", "lock local f1"]),
+        (|i| i["name"] = "lac".into(), ["index is of lab `lac`", "lock of lab `lab`"]),
+        (|i| drop(i["contents"]["locals"].as_array_mut().unwrap().pop()), ["lock has local f1", "index does not list"]),
+        (
+            |i| {
+                let first = i["contents"]["locals"][0].clone();
+                i["contents"]["locals"][1]["digest"] = first["digest"].clone();
+                i["contents"]["locals"][1]["size"] = first["size"].clone();
+            },
+            ["of local f1, the index says", "the lock {"],
+        ),
+        (
+            |i| {
+                let mut file = i["contents"]["locals"][0].clone();
+                file.as_object_mut().unwrap().remove("path");
+                file["kind"] = "tool".into();
+                file["name"] = "x".into();
+                i["contents"]["files"] = serde_json::json!([file]);
+            },
+            ["index has tool x", "not in the lock"],
+        ),
+    ];
+    for (change, says) in cases {
+        fs_err::write(&path, &sound).unwrap();
+        forge_canonical(&path, change);
+        let bundle = Bundle::open(&path).unwrap();
+        let told = |text: &str| says.iter().all(|part| text.contains(part));
+        let error = Bundle::open_checked(&path).err().unwrap();
+        assert!(error.is_integrity() && told(&error.to_string()), "{says:?}: {error}");
+        let found = bundle.verify(2, &Silent).unwrap();
+        assert!(found.iter().any(|d| d.path == INDEX_PATH && told(&d.why)), "{says:?}: {found:?}");
+    }
+}
+
+#[test]
+fn an_oci_index_that_says_something_else_is_told_when_a_bundle_is_opened() {
+    let f = fixture(&[100]);
+    let path = f.written();
+    forge_canonical(&path, |i| {
+        let mut image = i["contents"]["locals"][0].clone();
+        image.as_object_mut().unwrap().remove("path");
+        image["reference"] = "docker.io/library/one:3".into();
+        image["media-type"] = crate::store::image::OCI_MANIFEST.into();
+        image["platforms"] = serde_json::json!({});
+        i["contents"]["images"] = serde_json::json!([image]);
+    });
+    let error = Bundle::open(&path).err().unwrap();
+    let text = error.to_string();
+    assert!(error.is_integrity() && text.contains("index.json") && text.contains("one:3"), "{text}");
+}
+
+#[test]
+fn a_blob_that_nothing_names_is_told_and_a_lock_of_the_future_is_not() {
+    let mut f = fixture(&[100, 200]);
+    let gone = f.description.contents.locals.pop().unwrap();
+    f.description.texts = texts(&f.description.contents);
+    let found = Bundle::open(&f.written()).unwrap().verify(1, &Silent).unwrap();
+    let path = format!("{BLOBS}{}", gone.digest.hex());
+    assert_eq!(found, [Damaged { path, why: "nothing in the bundle names it".to_owned() }]);
+    f.description.texts[3].1 = b"version = 2\n".to_vec();
+    assert_eq!(Bundle::open_checked(&f.written()).unwrap().verify(1, &Silent).unwrap(), []);
+    f.description.texts[3].1 = b"no lock".to_vec();
+    let found = Bundle::open_checked(&f.written()).unwrap().verify(1, &Silent).unwrap();
+    assert_eq!(found[0].path, LOCK_PATH);
 }

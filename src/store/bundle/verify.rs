@@ -1,4 +1,5 @@
-//! Accounts for every byte of a bundle: members against their digests, headers and padding against what the format says.
+//! Accounts for every byte of a bundle: members against their digests, headers and padding against what the format says, the
+//! index against what it was made from.
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,8 @@ pub struct Damaged {
 }
 
 impl Bundle {
-    /// Hashes every member with `jobs` threads and checks all bytes between them. Empty when all is well; sorted by place.
+    /// Hashes every member with `jobs` threads and checks all bytes between them; when these are as the index says, sees that the
+    /// index says what follows from the lock and the profile. Empty when all is well; sorted by place.
     ///
     /// # Errors
     /// When the file can not be read. (Damage is no error here: all of it is listed.)
@@ -56,7 +58,10 @@ impl Bundle {
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by_key(|(i, _)| *i);
         let named = |(i, why): (usize, String)| Damaged { path: members[i].path.clone(), why };
-        Ok(self.check_index()?.into_iter().chain(found.into_iter().map(named)).chain(self.check_end()?).collect())
+        let found: Vec<Damaged> =
+            self.check_index()?.into_iter().chain(found.into_iter().map(named)).chain(self.check_end()?).collect();
+        // What was made from something damaged says nothing.
+        if found.is_empty() { self.underived() } else { Ok(found) }
     }
 
     /// The headers before member `i`, its data, the padding behind it.
