@@ -16,7 +16,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub use images::{ImageUse, images};
+pub use images::{ImageUse, images, placeholders};
 pub use read::{Object, parse, value};
 
 /// A text that is no manifest.
