@@ -189,7 +189,8 @@ fn engine(cluster: &Cluster) -> Lack {
     let why = format!("this version of labimg does not bring {name} up");
     let mut lack = Lack::new(format!("engine of cluster `{}`", *cluster.name), why, cluster.engine.span());
     lack.hint = Some(format!(
-        "say `engine = \"kind\"` for cluster `{}`, or `engine = \"existing\"` and bring the cluster up yourself",
+        "say `engine = \"kind\"` for cluster `{}`, or bring the cluster up yourself and name it with \
+         `engine = \"existing\"` and `context = …`",
         *cluster.name
     ));
     lack

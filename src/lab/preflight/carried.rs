@@ -1,6 +1,7 @@
 //! What the bundle must carry for the lab to come up on a machine like this one, and what of the lab nobody brings up.
 
-use crate::build::complete::{self, Instead, ToolNeed};
+use crate::build::complete::{self, Instead, Lack, ToolNeed};
+use crate::lab::error::LabError;
 use crate::lab::finding::Finding;
 use crate::lab::session::Session;
 use crate::lab::{mirror, run, tools};
@@ -21,9 +22,12 @@ pub(super) fn bundle(session: &Session) -> Vec<Finding> {
     // A kind out of PATH is of no version that the profile states.
     let path = session.machine.tools_from_path;
     lacks.retain(|lack| !(path && lack.part == complete::BALANCER));
-    found.extend(lacks.iter().map(|lack| match lack.needed {
-        true => Finding::bad(&lack.part, &lack.why, lack.advice()),
-        false => Finding::warn(&lack.part, &lack.why, lack.advice()),
+    found.extend(lacks.iter().map(|lack| {
+        let hint = authors(lack);
+        match lack.needed {
+            true => Finding::bad(&lack.part, &lack.why, hint),
+            false => Finding::warn(&lack.part, &lack.why, hint),
+        }
     }));
     let several = profile.cluster.iter().any(|c| complete::load_balancer(profile, c) != complete::Balancer::None);
     if path && several {
@@ -34,6 +38,17 @@ pub(super) fn bundle(session: &Session) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// What the lab's author does about it, in one line: an attendee cannot mend a bundle.
+fn authors(lack: &Lack) -> String {
+    match (&lack.lines, &lack.hint) {
+        (Some(lines), _) => {
+            format!("the author adds `{}` to the profile, then locks and builds again", lines.replace('\n', " "))
+        }
+        (None, Some(hint)) => format!("for the author: {hint}"),
+        (None, None) => "the author locks and builds the lab again".to_owned(),
+    }
 }
 
 /// The platform of nodes on this machine: that of its processor.
@@ -47,7 +62,10 @@ fn tool(session: &Session, need: &ToolNeed) -> Finding {
         true => run::find(&session.machine, need.name)
             .ok_or_else(|| "not in PATH".to_owned())
             .map(|path| path.display().to_string()),
-        false => tools::carried(session, need.name).map(|()| "in the bundle".to_owned()).map_err(|e| e.to_string()),
+        false => tools::carried(session, need.name).map(|()| "in the bundle".to_owned()).map_err(|e| match e {
+            LabError::Failed { why, .. } => why,
+            other => other.to_string(),
+        }),
     };
     let what = format!("tool {}", need.name);
     let hint = match session.machine.tools_from_path {
@@ -61,7 +79,7 @@ fn tool(session: &Session, need: &ToolNeed) -> Finding {
     match seen {
         Ok(seen) => Finding::ok(what, seen),
         Err(seen) if need.needed => Finding::bad(what, seen, hint),
-        Err(seen) => Finding::warn(what, format!("{seen} ({})", need.by), hint),
+        Err(seen) => Finding::warn(what, format!("{seen}; {}", need.by), hint),
     }
 }
 

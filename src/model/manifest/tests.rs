@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{MAX_BYTES, ManifestError, Object, images, parse};
+use super::{MAX_BYTES, ManifestError, Object, images, parse, placeholders};
 
 const HEAD: &str = "apiVersion: v1\nkind: ConfigMap\n";
 
