@@ -16,7 +16,7 @@ use crate::base::report::{Reporter, Task};
 use crate::base::tarball::{self, Kind, Member};
 use crate::base::tarfmt::{self, TarError};
 use crate::model::image::ImageRef;
-use crate::model::lock::LockedImage;
+use crate::model::lock::{LockedImage, is_labimg};
 use crate::model::platform::Platform;
 use crate::store::bundle::{BLOBS, OCI_INDEX_PATH, OCI_LAYOUT_PATH};
 use crate::store::image::{ImageParts, image_parts};
@@ -39,7 +39,7 @@ pub struct Selection {
     pub format: Format,
     /// The platform; left out, the only one there is, else this machine's.
     pub platform: Option<Platform>,
-    /// The images; empty for all.
+    /// The images; empty for all of the lab's, which the image that holds labimg itself is not.
     pub images: Vec<ImageRef>,
 }
 
@@ -74,6 +74,9 @@ pub enum ExportError {
     /// Nothing to export.
     #[error("there are no images here")]
     Empty,
+    /// Nothing of the lab's own to export.
+    #[error("there are no images here but labimg's own (`--image {0}` exports it)")]
+    OnlyLabimg(Box<ImageRef>),
 }
 
 /// What was exported.
@@ -128,15 +131,25 @@ pub fn export(
     Ok(Exported { platform, images: picked.iter().map(|(image, _)| image.reference.tagged()).collect(), size })
 }
 
-/// The images asked for, in the lock's order; a name without its digest finds the pinned image, too.
+/// The images asked for, in the lock's order; a name without its digest finds the pinned image, too, and labimg's own needs no tag.
 fn select<'a>(images: &'a [LockedImage], wanted: &[ImageRef]) -> Result<Vec<&'a LockedImage>, ExportError> {
-    let is =
-        |image: &LockedImage, name: &ImageRef| image.reference == *name || image.reference.tagged() == name.to_string();
+    let is = |image: &LockedImage, name: &ImageRef| {
+        let own = is_labimg(name) && is_labimg(&image.reference) && name.wanted() == "latest";
+        own || image.reference == *name || image.reference.tagged() == name.to_string()
+    };
     if let Some(gone) = wanted.iter().find(|w| !images.iter().any(|i| is(i, w))) {
         return Err(ExportError::NoImage(Box::new(gone.clone())));
     }
-    let found: Vec<_> = images.iter().filter(|i| wanted.is_empty() || wanted.iter().any(|w| is(i, w))).collect();
-    if found.is_empty() { Err(ExportError::Empty) } else { Ok(found) }
+    let meant = |image: &&LockedImage| match wanted.is_empty() {
+        true => !is_labimg(&image.reference),
+        false => wanted.iter().any(|w| is(image, w)),
+    };
+    let found: Vec<_> = images.iter().filter(meant).collect();
+    match (found.is_empty(), images.first()) {
+        (false, _) => Ok(found),
+        (true, Some(own)) => Err(ExportError::OnlyLabimg(Box::new(own.reference.clone()))),
+        (true, None) => Err(ExportError::Empty),
+    }
 }
 
 fn choose_platform(images: &[&LockedImage], wanted: Option<Platform>) -> Result<Platform, ExportError> {

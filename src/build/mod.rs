@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod closure;
+pub mod complete;
 pub mod debian;
 pub mod descent;
 pub mod disk;

@@ -92,12 +92,12 @@ pub enum Verb {
     Fetch(ProfileArgs),
     /// Make the bundle: lock if there is no lock, fetch what is missing, write one file
     Build(BuildArgs),
-    /// Look whether a lab carries every image its manifests name; exit code 3 when one is missing
+    /// Look whether a lab carries what its manifests name and what it needs to come up; exit code 3 when something is missing
     Check(CheckArgs),
     /// Show what a bundle is and holds
     Inspect(InspectArgs),
     /// List a bundle's images, charts and files
-    Ls(BundleArgs),
+    Ls(LsArgs),
     /// Write one thing out of a bundle to standard output
     Cat(CatArgs),
     /// Show which image, chart and file owns how many bytes
@@ -157,6 +157,20 @@ pub struct CheckArgs {
     /// A profile (`.toml`), whose inputs are locked and fetched; or a bundle
     #[arg(value_name = "PROFILE|BUNDLE")]
     pub lab: PathBuf,
+    /// Also end with exit code 3 where something was not looked into (charts, placeholders) or lacks without being needed
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `labimg ls`
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// List labimg's own image, too, which mirrors and registries of the lab run
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// A bundle.

@@ -11,7 +11,7 @@ use super::args::{
 };
 use super::args_lab::BoxVerb;
 use super::error::{CliError, Outcome, Status};
-use super::{App, commands_lab as lab, print, render};
+use super::{App, commands_lab as lab, print, render, render_check};
 use crate::build::export::{Format, Selection};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
@@ -35,7 +35,8 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
         Verb::Check(args) => check(app, &args),
         Verb::Inspect(args) => inspect(app, &args),
         Verb::Ls(args) => {
-            let entries = ops::ls::ls(&args.bundle)?;
+            let list = if args.all { ops::ls::ls_all } else { ops::ls::ls };
+            let entries = list(&args.bundle)?;
             show(app, &entries, |e| render::ls(e), || ())
         }
         Verb::Cat(args) => cat(app, &args),
@@ -116,12 +117,14 @@ async fn build(app: &App, args: BuildArgs) -> Outcome {
 }
 
 fn check(app: &App, args: &CheckArgs) -> Outcome {
-    let closure = ops::check::check(&app.ctx, &args.lab)?;
-    show(app, &closure, render::closure, || ())?;
-    Ok(match (closure.missing.is_empty(), closure.broken.is_empty()) {
-        (false, _) => Status::Stale,
-        (true, false) => Status::User,
-        (true, true) => Status::Ok,
+    let found = ops::check::check(&app.ctx, &args.lab)?;
+    show(app, &found, render_check::checked, || ())?;
+    let missing = !found.closure.missing.is_empty() || found.lacking.iter().any(|l| l.needed);
+    Ok(match (missing, found.closure.broken.is_empty()) {
+        (true, _) => Status::Stale,
+        (false, false) => Status::User,
+        (false, true) if args.strict && !found.is_whole() => Status::Stale,
+        (false, true) => Status::Ok,
     })
 }
 

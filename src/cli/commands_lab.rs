@@ -84,6 +84,11 @@ pub(super) async fn verify(app: &App, args: &VerifyArgs) -> Outcome {
         crate::base::atomic::write_file(path, verify::junit(&report).as_bytes())?;
     }
     show(app, &report, render_lab::card, || ())?;
+    if report.checks.is_empty() {
+        // Nothing failed, and nothing was shown.
+        app.say("the profile has no `[[check]]`: add what attendees must see at the end, lock and build again");
+        return Ok(Status::User);
+    }
     Ok(match (report.mismatch(), report.passed()) {
         (true, _) => Status::Mismatch,
         (false, true) => Status::Ok,

@@ -9,6 +9,7 @@ mod open_machine;
 mod print;
 mod progress;
 mod render;
+mod render_check;
 mod render_lab;
 mod settings;
 

@@ -1,7 +1,6 @@
 //! Results as text for people.
 
 use super::print::{bytes, table};
-use crate::build::closure::Closure;
 use crate::build::export::Exported;
 use crate::build::step::why::Why;
 use crate::model::lock::Change;
@@ -18,7 +17,7 @@ use crate::ops::store::CheckOutcome;
 use crate::ops::why::StepWhy;
 use crate::store::gc::{Collected, Usage};
 
-fn plural(n: usize, one: &str) -> String {
+pub(super) fn plural(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
@@ -140,36 +139,13 @@ pub(super) fn inspect(report: &InspectReport) -> String {
         row("files", (c.files.len() + c.locals.len()).to_string()),
         row("signed", if report.signed { "yes (not checked here)" } else { "no" }.to_owned()),
     ];
+    rows.extend(report.labimg.iter().map(|image| row("labimg", image.clone())));
     match &report.damaged {
         None => {}
         Some(damaged) if damaged.is_empty() => rows.push(row("verified", "every byte".to_owned())),
         Some(damaged) => rows.extend(damaged.iter().map(|d| row("DAMAGED", format!("{}: {}", d.path, d.why)))),
     }
     table(&rows, &[])
-}
-
-/// What a lab's manifests name and whether it is there.
-pub(super) fn closure(found: &Closure) -> String {
-    let mut out = String::new();
-    for broken in &found.broken {
-        out += &format!("broken  {}\n", broken.line());
-    }
-    for missing in &found.missing {
-        out += &format!("missing {}\n", missing.line());
-    }
-    for note in found.notes.iter().map(|n| n.line()).chain(found.remarks.iter().map(|r| r.line())) {
-        out += &format!("note    {note}\n");
-    }
-    let hint = found.hint();
-    if !hint.is_empty() {
-        out += &format!("{hint}\n");
-    }
-    let read = format!("{} in {}", plural(found.images, "image"), plural(found.manifests, "manifest"));
-    out + &match (found.missing.len(), found.broken.len()) {
-        (0, 0) => format!("nothing is missing: {read}\n"),
-        (missing, 0) => format!("{missing} missing: {read}\n"),
-        (missing, broken) => format!("{missing} missing, {broken} broken: {read}\n"),
-    }
 }
 
 /// What is in a bundle.

@@ -18,13 +18,17 @@ fn seconds(milliseconds: u64) -> String {
 /// A lab that is up: where it answers, and what to type next.
 pub(super) fn up(done: &Up) -> String {
     let changed = done.deploys.iter().filter(|d| d.applied).count();
+    let what = if done.not_brought_up.is_empty() { "is up" } else { "is up as far as labimg brings it up," };
     let mut out = format!(
-        "{} is up after {}: {} of {} deploys applied\n",
+        "{} {what} after {}: {} of {} deploys applied\n",
         done.lab,
         seconds(done.milliseconds),
         changed,
         done.deploys.len()
     );
+    for idle in &done.not_brought_up {
+        out += &format!("  not brought up: {}\n", idle.line());
+    }
     for address in &done.addresses {
         out += &format!("  {address}\n");
     }
@@ -41,10 +45,22 @@ pub(super) fn shell(variables: &[(&'static str, String)]) -> String {
 
 /// The card an attendee gets: a line per check, what was seen, and where to look.
 pub(super) fn card(report: &Report) -> String {
-    let passed = report.checks.iter().filter(|c| c.outcome == Outcome::Passed).count();
-    let mut out = format!("{}: {passed} of {} checks passed\n\n", report.lab, report.checks.len());
+    if report.checks.is_empty() {
+        return format!("{}: no checks: nothing was looked at\n", report.lab);
+    }
+    let count = |outcome| report.checks.iter().filter(|c| c.outcome == outcome).count();
+    let unlooked = match count(Outcome::NotLookedAt) {
+        0 => String::new(),
+        n => format!(", {n} not looked at"),
+    };
+    let passed = count(Outcome::Passed);
+    let mut out = format!("{}: {passed} of {} checks passed{unlooked}\n\n", report.lab, report.checks.len());
     for check in &report.checks {
-        let mark = if check.outcome == Outcome::Passed { "ok  " } else { "FAIL" };
+        let mark = match check.outcome {
+            Outcome::Passed => "ok  ",
+            Outcome::Failed => "FAIL",
+            Outcome::NotLookedAt => "?   ",
+        };
         out += &format!("{mark}  {}  ({:.1} s)\n", check.name, check.seconds);
         if !check.detail.is_empty() {
             out += &format!("      {}\n", check.detail);
@@ -55,7 +71,7 @@ pub(super) fn card(report: &Report) -> String {
         for line in check.chain.iter().flat_map(|c| &c.lines) {
             out += &format!("      {line}\n");
         }
-        if let Some(at) = check.at.as_ref().filter(|_| check.outcome == Outcome::Failed) {
+        if let Some(at) = check.at.as_ref().filter(|_| check.outcome != Outcome::Passed) {
             out += &format!("      asked for at {at}\n");
         }
         for open in &check.open {
@@ -66,19 +82,36 @@ pub(super) fn card(report: &Report) -> String {
     out
 }
 
+/// How a lab is, in a few words.
+fn how(lab: &LabStatus) -> &'static str {
+    match (lab.is_up(), &lab.unknown) {
+        (true, _) if lab.not_looked_at.is_empty() => "up",
+        (true, _) => "up as far as labimg brought it up",
+        (false, Some(_)) => "not looked at: who runs it does not answer",
+        (false, None) if lab.clusters.is_empty() => "not up: labimg made no cluster of it",
+        (false, None) => "not whole: `labimg up` goes on, `labimg down` takes it away",
+    }
+}
+
 /// Labs, their clusters and what stands beside them.
 pub(super) fn status(labs: &[LabStatus]) -> String {
     let mut out = String::new();
     for lab in labs {
-        let how = if lab.is_up() { "up" } else { "not whole: `labimg up` goes on, `labimg down` takes it away" };
-        out += &format!("{}  {how}\n  bundle {}", lab.name, lab.bundle.display());
+        out += &format!("{}  {}\n  bundle {}", lab.name, how(lab), lab.bundle.display());
         out += if lab.bundle_there { "\n" } else { "  (it is not there any more)\n" };
         if let Some(why) = &lab.unknown {
             out += &format!("  {why}\n");
         }
+        for line in &lab.not_looked_at {
+            out += &format!("  not looked at: {line}\n");
+        }
         let mut rows = Vec::new();
         for cluster in &lab.clusters {
-            let made = if cluster.made { "made" } else { "half made" };
+            let made = match (cluster.made, cluster.engine.is_empty()) {
+                (true, _) => "made",
+                (false, false) => "half made",
+                (false, true) => "not made",
+            };
             rows.push(vec![
                 format!("  {}", cluster.name),
                 cluster.engine.clone(),

@@ -31,6 +31,14 @@ pub enum LabError {
     /// The machine is not fit; nothing was changed.
     #[error("this machine is not ready for the lab:{}", bad(.0))]
     Preflight(Vec<Finding>),
+    /// The bundle lacks what the lab needs on a machine like this one; nothing was changed.
+    #[error("lab `{lab}` cannot come up from this bundle:{}", bad(.findings))]
+    Lacking {
+        /// The lab's name.
+        lab: String,
+        /// What is bad.
+        findings: Vec<Finding>,
+    },
     /// A program failed.
     #[error("`{line}` ended with {status}:\n{tail}")]
     Command {
@@ -111,7 +119,7 @@ impl LabError {
             Self::Command { hint, .. } | Self::NotReady { hint, .. } | Self::Failed { hint, .. } => {
                 hint.get_or_insert(text.into());
             }
-            Self::Bundle(_) | Self::Io(_) | Self::Preflight(_) => {}
+            Self::Bundle(_) | Self::Io(_) | Self::Preflight(_) | Self::Lacking { .. } => {}
         }
         self
     }
@@ -120,7 +128,7 @@ impl LabError {
     pub fn advice(&self) -> Option<&str> {
         match self {
             Self::Command { hint, .. } | Self::NotReady { hint, .. } | Self::Failed { hint, .. } => hint.as_deref(),
-            Self::Bundle(_) | Self::Io(_) | Self::Preflight(_) => None,
+            Self::Bundle(_) | Self::Io(_) | Self::Preflight(_) | Self::Lacking { .. } => None,
         }
     }
 

@@ -9,6 +9,7 @@ use super::docker::image;
 use super::error::LabError;
 use super::session::Session;
 use crate::model::image::ImageRef;
+use crate::model::lock::is_labimg;
 
 /// The network of kind's nodes, and of what stands beside them.
 pub const NETWORK: &str = "kind";
@@ -100,8 +101,8 @@ pub(super) fn as_registry(spec: &mut Spec, host: &str, volume: String) {
 /// A bundle without one.
 pub fn own_image(session: &Session) -> Result<ImageRef, LabError> {
     let held = session.bundle.images().into_iter().map(|i| i.reference);
-    held.into_iter().find(|r| r.registry == "labimg.lab" && r.repository == "labimg").ok_or_else(|| {
+    held.into_iter().find(is_labimg).ok_or_else(|| {
         LabError::failed(format!("`{}`", session.bundle.path().display()), "the bundle does not carry labimg itself")
-            .hint("lock the profile with a static labimg (`labimg lock --update labimg`), then build it again")
+            .hint("lock the profile with a static labimg (`labimg lock PROFILE --update labimg`), then build it again")
     })
 }

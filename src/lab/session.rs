@@ -10,7 +10,7 @@ use super::machine::Machine;
 use super::state::{LabFile, State};
 use crate::base::report::Reporter;
 use crate::model::image::ImageRef;
-use crate::model::lock::{Lock, wire};
+use crate::model::lock::{Lock, is_labimg, wire};
 use crate::model::profile::{Cluster, Profile, is_name, parse};
 use crate::store::bundle::{Bundle, LOCK_PATH, PROFILE_PATH};
 
@@ -150,6 +150,11 @@ impl Session {
             self.remember(|file| file.loaded_images.extend([name.tagged()]))?;
         }
         Ok(())
+    }
+
+    /// Whether the bundle holds images of the lab's: labimg's own is none.
+    pub fn has_images(&self) -> bool {
+        self.bundle.index().contents.images.iter().any(|i| !is_labimg(&i.reference))
     }
 
     /// The lab's name.

@@ -54,6 +54,12 @@ pub struct LabFile {
     /// Containers that stand beside the clusters, and their roles: one that is not there is told by `status`.
     #[serde(default)]
     pub beside: BTreeMap<String, String>,
+    /// Clusters of the profile: one that is not in `clusters` was not begun.
+    #[serde(default)]
+    pub wanted: BTreeSet<String>,
+    /// What of the lab labimg does not bring up, and never looks at: a line each.
+    #[serde(default)]
+    pub idle: Vec<String>,
 }
 
 /// One cluster in `lab.json`.

@@ -1,6 +1,7 @@
 //! How labs are, live.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,8 +11,14 @@ use super::down::clusters;
 use super::engine::ClusterState;
 use super::engine::kind;
 use super::error::LabError;
+use super::kube::{self, fault};
 use super::machine::Machine;
 use super::state::{LabFile, State};
+
+/// The engine of clusters that labimg did not make.
+const EXISTING: &str = "existing";
+/// How long the API of such a cluster may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,8 +34,11 @@ pub struct LabStatus {
     pub clusters: Vec<ClusterStatus>,
     /// What stands beside them: mirror, registry.
     pub containers: Vec<ContainerStatus>,
-    /// Why the engine could not be asked.
+    /// Why the engine or a cluster could not be asked: what it runs was not looked at.
     pub unknown: Option<String>,
+    /// What of the lab labimg did not bring up and does not look at, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_looked_at: Vec<String>,
 }
 
 /// A cluster.
@@ -64,14 +74,12 @@ pub struct ContainerStatus {
 }
 
 impl LabStatus {
-    /// Whether everything that there should be runs.
+    /// Whether everything that there should be was looked at and runs. A lab without clusters is never up.
     pub fn is_up(&self) -> bool {
-        let runs = |state: &Option<ClusterState>, engine: &str| match state {
-            Some(state) => state.nodes.iter().all(|n| n.state == "running"),
-            None => engine == "existing",
-        };
+        let runs = |state: &Option<ClusterState>| state.iter().any(|s| s.nodes.iter().all(|n| n.state == "running"));
         self.unknown.is_none()
-            && self.clusters.iter().all(|c| c.made && runs(&c.state, &c.engine))
+            && !self.clusters.is_empty()
+            && self.clusters.iter().all(|c| c.made && runs(&c.state))
             && self.containers.iter().all(|c| c.state == "running")
     }
 }
@@ -96,6 +104,14 @@ pub async fn one(name: &str, machine: &Machine) -> Result<Option<LabStatus>, Lab
     let state = State::new(&machine.state_root, name);
     let Some(file) = state.read()? else { return Ok(None) };
     let mut status = known(&state, &file);
+    if let Err(error) = existing(&mut status).await {
+        status.unknown = Some(error.to_string());
+    }
+    // A lab on clusters of somebody else's has nothing in an engine.
+    let elsewhere = !status.clusters.is_empty() && status.clusters.iter().all(|c| c.engine == EXISTING);
+    if elsewhere && file.beside.is_empty() {
+        return Ok(Some(status));
+    }
     let asked = async {
         let docker = Docker::connect(machine).await?;
         live(&docker, &state, &file, &mut status).await
@@ -104,6 +120,20 @@ pub async fn one(name: &str, machine: &Machine) -> Result<Option<LabStatus>, Lab
         status.unknown = Some(error.to_string());
     }
     Ok(Some(status))
+}
+
+/// Asks the clusters that labimg did not make: their APIs are all of them that it knows.
+async fn existing(status: &mut LabStatus) -> Result<(), LabError> {
+    for cluster in status.clusters.iter_mut().filter(|c| c.engine == EXISTING && c.made) {
+        let what = || format!("cluster `{}`", cluster.name);
+        let api = kube::connect(&cluster.name, &cluster.kubeconfig, None).await?;
+        let asked = tokio::time::timeout(PATIENCE, api.client.apiserver_version()).await;
+        let asked = asked.map_err(|_| LabError::failed(what(), format!("no answer in {} s", PATIENCE.as_secs())))?;
+        asked.map_err(|e| LabError::failed(what(), fault::describe(&e)))?;
+        let (name, engine) = (cluster.name.clone(), cluster.engine.clone());
+        cluster.state = Some(ClusterState { name, engine, nodes: Vec::new() });
+    }
+    Ok(())
 }
 
 fn known(state: &State, file: &LabFile) -> LabStatus {
@@ -115,13 +145,25 @@ fn known(state: &State, file: &LabFile) -> LabStatus {
         state: None,
         ports: Vec::new(),
     };
+    let mut clusters: Vec<ClusterStatus> = file.clusters.iter().map(cluster).collect();
+    let missing = file.wanted.iter().filter(|name| !file.clusters.contains_key(*name));
+    clusters.extend(missing.map(|name| ClusterStatus {
+        name: name.clone(),
+        engine: String::new(),
+        made: false,
+        kubeconfig: state.kubeconfig(name),
+        state: None,
+        ports: Vec::new(),
+    }));
+    clusters.sort_by(|a, b| a.name.cmp(&b.name));
     LabStatus {
         name: file.name.clone(),
         bundle: file.bundle.clone(),
         bundle_there: file.bundle.is_file(),
-        clusters: file.clusters.iter().map(cluster).collect(),
+        clusters,
         containers: Vec::new(),
         unknown: None,
+        not_looked_at: file.idle.clone(),
     }
 }
 

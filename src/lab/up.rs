@@ -1,7 +1,7 @@
 //! Brings a lab up: preflight, clusters, the deploy graph. Run again, it goes on from where it was.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,6 +14,8 @@ use super::secret::Secrets;
 use super::session::Session;
 use super::state::LabFile;
 use super::{engine, preflight, state};
+use crate::base::shell::word;
+use crate::build::complete::{self, Idle, Instead};
 
 /// What is asked of [`up`].
 #[derive(Debug, Clone, Default)]
@@ -34,6 +36,9 @@ pub struct Up {
     pub clusters: BTreeMap<String, PathBuf>,
     /// What became of each deploy.
     pub deploys: Vec<Deployed>,
+    /// What of the lab labimg did not bring up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_brought_up: Vec<Idle>,
     /// Addresses on this machine that lead into the lab.
     pub addresses: Vec<String>,
     /// How many checks `labimg verify` would make.
@@ -57,10 +62,17 @@ pub struct Deployed {
 /// Brings the lab up.
 ///
 /// # Errors
-/// [`LabError::Preflight`] before anything is changed; afterwards whatever did not come up, with its reasons. What is there then
-/// stays: [`up`] goes on from it, `down` takes it away.
+/// A lab of which labimg brings up nothing, [`LabError::Lacking`] and [`LabError::Preflight`] before anything is changed;
+/// afterwards whatever did not come up, with its reasons. What is there then stays: [`up`] goes on from it, `down` takes it away.
 pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
     let start = Instant::now();
+    if let Some(error) = nothing(session, session.bundle.path()) {
+        return Err(error);
+    }
+    let lacking = preflight::impossible(session);
+    if !lacking.is_empty() {
+        return Err(LabError::Lacking { lab: session.name().to_owned(), findings: lacking });
+    }
     let findings = preflight::session(session).await;
     for finding in findings.iter().filter(|f| f.verdict == Verdict::Warn) {
         session.reporter.warn(&format!("{}: {}", finding.what, finding.seen));
@@ -90,10 +102,36 @@ pub async fn up(session: &Session, options: &Options) -> Result<Up, LabError> {
         lab: session.name().to_owned(),
         clusters,
         deploys,
+        not_brought_up: complete::idle(&session.profile),
         addresses: addresses(session),
         checks: session.profile.check.len(),
         milliseconds: milliseconds(start.elapsed()),
     })
+}
+
+/// That labimg brings up nothing of this lab, with what to type instead; `bundle` is its path as people gave it. `None` where it
+/// has a cluster.
+pub fn nothing(session: &Session, bundle: &Path) -> Option<LabError> {
+    if !session.profile.cluster.is_empty() {
+        return None;
+    }
+    let idle = complete::idle(&session.profile);
+    let why = match idle.is_empty() {
+        true => "it has no cluster and no host".to_owned(),
+        false => idle.iter().map(Idle::line).collect::<Vec<_>>().join("; "),
+    };
+    let mut lines = complete::by_compose(bundle, &idle, session.has_images());
+    if idle.iter().any(|i| i.instead == Instead::Vagrant) {
+        lines.push(format!("labimg box import {}, then vagrant up in the folder that it names", word(bundle)));
+    }
+    if lines.is_empty() && session.has_images() {
+        lines.push(format!("labimg export {} --docker -o - | docker load", word(bundle)));
+    }
+    if lines.is_empty() {
+        lines.push(format!("labimg ls {0} shows what it holds, labimg cat {0} NAME writes one thing out", word(bundle)));
+    }
+    let what = format!("labimg brings up nothing of lab `{}`", session.name());
+    Some(LabError::failed(what, why).hint(lines.join("\n")))
 }
 
 fn deployed(report: &DeployReport) -> Deployed {
@@ -114,6 +152,8 @@ pub fn claim(session: &Session) -> Result<(), LabError> {
     file.name = session.name().to_owned();
     file.bundle = session.bundle.path().to_owned();
     file.identity = Some(session.bundle.identity());
+    file.wanted = session.profile.cluster.iter().map(|c| c.name.to_string()).collect();
+    file.idle = complete::idle(&session.profile).iter().map(Idle::line).collect();
     session.state.write(&file)
 }
 

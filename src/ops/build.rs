@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use super::boxes;
 use super::fetch::{FetchOutcome, fill, needed};
-use super::lock::{LockOptions, LockOutcome, lock};
+use super::lock::{LockOptions, LockOutcome, lock_quietly, warn_of};
 use super::make::make;
 use super::profile::load;
 use super::{Ctx, OpsError};
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::build::bundle::describe;
+use crate::build::complete::{self, Lack};
 use crate::build::{closure, descent};
 use crate::model::lock::{Lock, wire};
 use crate::store::bundle::{BLOBS, Bundle, BundleError, Description, Options, Outcome, Written, write};
@@ -55,6 +56,9 @@ pub struct BuildOutcome {
     pub steps_run: usize,
     /// Build steps in all.
     pub steps: usize,
+    /// What the lab lacks to come up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lack>,
 }
 
 /// Builds the profile at `path`.
@@ -71,10 +75,11 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
         Some(_) => None,
         None => {
             ctx.reporter.note(&format!("`{}` has no lock yet: locking it first", path.display()));
-            Some(lock(ctx, path, &LockOptions::default()).await?)
+            Some(lock_quietly(ctx, path, &LockOptions::default()).await?)
         }
     };
     let locked_inputs = disk.valid_lock()?;
+    let lacking = complete::lacks_at(&disk.profile, &locked_inputs, &disk.sources);
     let store = ctx.open_store(Access::Shared)?;
     let fetched = fill(ctx, &store, &disk, &locked_inputs).await?;
     let closed = closure::check(&disk.profile, &locked_inputs, store.as_ref())?;
@@ -95,6 +100,7 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
         build_again(ctx, &description, &store, &target)?;
     }
     let vagrant = boxes::write(&disk, &made.boxes, locked_inputs.epoch, &store, &target)?;
+    warn_of(ctx, &lacking);
     Ok(BuildOutcome {
         bundle: target,
         vagrant,
@@ -105,6 +111,7 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
         fetched,
         steps_run: made.steps_run,
         steps: made.steps,
+        lacking,
     })
 }
 

@@ -10,6 +10,7 @@ use super::OpsError;
 use super::ls::{Kind, entries};
 use crate::base::digest::Digest;
 use crate::build::descent::{self, Report, What};
+use crate::model::lock::is_labimg;
 use crate::model::platform::Platform;
 use crate::store::bundle::{BLOBS, Bundle, BundleError};
 
@@ -241,7 +242,8 @@ fn states(bundle: &Bundle) -> Result<BTreeMap<Key, State>, BundleError> {
 }
 
 fn indexes(bundle: &Bundle) -> BTreeMap<String, State> {
-    let images = bundle.index().contents.images.iter();
+    // Nobody else's hand is in the index of labimg's own image.
+    let images = bundle.index().contents.images.iter().filter(|i| !is_labimg(&i.reference));
     images.map(|i| (i.reference.to_string(), State { digest: i.digest, size: i.size, version: None })).collect()
 }
 

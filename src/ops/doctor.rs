@@ -23,7 +23,7 @@ pub struct Surroundings {
 
 /// Programs that later verbs use, and what for.
 const PROGRAMS: [(&str, &str); 5] = [
-    ("docker", "kind and minikube labs, edge hosts in containers"),
+    ("docker", "kind labs, and labs of compose files"),
     ("kubectl", "talking to clusters by hand"),
     ("vagrant", "labs in VMs"),
     ("ssh", "logging in by hand"),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::digest::Digest;
 use crate::base::report::Reporter;
+use crate::model::lock::is_labimg;
 use crate::store::bundle::{Bundle, BundleError, Contents, Damaged};
 
 /// What a bundle says of itself.
@@ -28,8 +29,11 @@ pub struct InspectReport {
     pub members: usize,
     /// Whether signatures stand behind the members. (Whether they are good is not said here.)
     pub signed: bool,
-    /// What the lab is made of.
+    /// What the lab is made of, without labimg's own image.
     pub contents: Contents,
+    /// The image that holds labimg itself, where the bundle carries it: mirrors and registries of the lab run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labimg: Option<String>,
     /// Members that are not what they must be; absent when nobody asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Vec<Damaged>>,
@@ -45,6 +49,9 @@ pub fn inspect(path: &Path, verify: bool, reporter: &dyn Reporter) -> Result<Ins
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let damaged = if verify { Some(bundle.verify(threads, reporter)?) } else { None };
     let index = bundle.index();
+    let mut contents = index.contents.clone();
+    let labimg = contents.images.iter().find(|i| is_labimg(&i.reference)).map(|i| i.reference.to_string());
+    contents.images.retain(|i| !is_labimg(&i.reference));
     Ok(InspectReport {
         path: path.to_owned(),
         name: index.name.clone(),
@@ -54,7 +61,8 @@ pub fn inspect(path: &Path, verify: bool, reporter: &dyn Reporter) -> Result<Ins
         size: bundle.file_size(),
         members: index.members.len(),
         signed: bundle.is_signed(),
-        contents: index.contents.clone(),
+        contents,
+        labimg,
         damaged,
     })
 }

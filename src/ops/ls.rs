@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::base::digest::Digest;
-use crate::model::lock::FileKind;
+use crate::model::image::ImageRef;
+use crate::model::lock::{FileKind, is_labimg};
 use crate::model::platform::Platform;
 use crate::store::StoreError;
 use crate::store::bundle::{Bundle, BundleError};
@@ -18,6 +19,8 @@ use crate::store::image::image_parts;
 pub enum Kind {
     /// One platform of an image.
     Image,
+    /// One platform of the image that holds labimg itself.
+    Labimg,
     /// A chart.
     Chart,
     /// Kubernetes objects.
@@ -30,6 +33,13 @@ pub enum Kind {
     File,
     /// A file from beside the profile.
     Local,
+}
+
+impl Kind {
+    /// An image's.
+    pub(super) fn of_image(reference: &ImageRef) -> Self {
+        if is_labimg(reference) { Self::Labimg } else { Self::Image }
+    }
 }
 
 impl From<FileKind> for Kind {
@@ -63,15 +73,26 @@ pub struct Entry {
     pub digest: Digest,
 }
 
-/// Lists a bundle, by kind, then by name, then by platform.
+/// Lists a bundle, by kind, then by name, then by platform; without the image that holds labimg itself, which is none of the
+/// lab's.
 ///
 /// # Errors
 /// When the file is no sound bundle, or a manifest in it is damaged.
 pub fn ls(path: &Path) -> Result<Vec<Entry>, BundleError> {
+    let mut found = ls_all(path)?;
+    found.retain(|entry| entry.kind != Kind::Labimg);
+    Ok(found)
+}
+
+/// The same with labimg's own image.
+///
+/// # Errors
+/// As [`ls`].
+pub fn ls_all(path: &Path) -> Result<Vec<Entry>, BundleError> {
     Ok(entries(&Bundle::open_checked(path)?)?)
 }
 
-/// The entries of an open bundle, in the order of [`ls`].
+/// All entries of an open bundle, in the order of [`ls_all`].
 pub(super) fn entries(bundle: &Bundle) -> Result<Vec<Entry>, StoreError> {
     let contents = &bundle.index().contents;
     let mut out = Vec::new();
@@ -80,7 +101,7 @@ pub(super) fn entries(bundle: &Bundle) -> Result<Vec<Entry>, StoreError> {
             let parts = image_parts(bundle, manifest)?;
             let blobs: BTreeMap<Digest, u64> = parts.blobs().map(|b| (b.digest, b.size)).collect();
             out.push(Entry {
-                kind: Kind::Image,
+                kind: Kind::of_image(&image.reference),
                 name: image.reference.to_string(),
                 version: None,
                 platform: Some(*platform),

@@ -77,7 +77,7 @@ fn items(bundle: &Bundle) -> Result<Vec<Item>, StoreError> {
     let mut out = Vec::new();
     for image in bundle.images() {
         let blobs = image_blobs(bundle, &image)?.into_iter().map(|b| b.digest).collect();
-        out.push(Item { kind: Kind::Image, name: image.reference.to_string(), blobs });
+        out.push(Item { kind: Kind::of_image(&image.reference), name: image.reference.to_string(), blobs });
     }
     let one = |kind, name, digest| Item { kind, name, blobs: BTreeSet::from([digest]) };
     out.extend(contents.charts.iter().map(|c| one(Kind::Chart, c.name.clone(), c.digest)));

@@ -9,6 +9,7 @@ use super::referrers::Referrer;
 use super::request::canonical;
 use super::source::{Image, Manifest, Source};
 use crate::base::digest::Digest;
+use crate::model::lock::is_labimg_at;
 
 /// All images of the sources.
 #[derive(Debug, Default)]
@@ -139,10 +140,12 @@ impl Catalog {
         }
     }
 
-    /// How many images there are, of one upstream or of all.
+    /// How many images there are, of one upstream or of all; labimg's own, which is none of a lab's, does not count.
     pub(super) fn images(&self, host: Option<&str>) -> usize {
         let of = self.hosts.iter().filter(|(name, _)| host.is_none_or(|host| host == name.as_str()));
-        of.flat_map(|(_, paths)| paths.values()).map(|repository| repository.carried.len()).sum()
+        let all = of.flat_map(|(host, paths)| paths.iter().map(move |(path, repository)| (host, path, repository)));
+        let counted = all.filter(|(host, path, _)| !is_labimg_at(host, path));
+        counted.map(|(.., repository)| repository.carried.len()).sum()
     }
 }
 

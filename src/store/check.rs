@@ -59,7 +59,7 @@ impl Store {
     /// # Errors
     /// A directory that can not be read. A blob or root that can not be read is a finding.
     pub fn check(&self, jobs: usize, reporter: &dyn Reporter) -> Result<Checked, StoreError> {
-        let roots: Vec<_> = self.labs()?.iter().filter_map(|lab| self.root(lab).ok().flatten()).collect();
+        let roots: Vec<_> = self.labs()?.iter().filter_map(|lab| self.root_if_whole(lab).ok().flatten()).collect();
         let blobs: Vec<_> = self.blobs()?.into_iter().collect();
         let users = |digest: &Digest| {
             roots.iter().filter(|r| r.blobs.contains_key(digest)).map(|r| r.lab.clone()).collect::<Vec<_>>()

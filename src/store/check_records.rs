@@ -102,7 +102,7 @@ impl Store {
 
     /// The blobs that a root lists, as far as that can be read at all: to keep one too many does no harm.
     fn listed_blobs(&self, lab: &str) -> BTreeMap<Digest, u64> {
-        if let Ok(Some(root)) = self.root(lab) {
+        if let Ok(Some(root)) = self.root_if_whole(lab) {
             return root.blobs;
         }
         let text = fs_err::read(self.root_dir(lab).join("root.json")).unwrap_or_default();
@@ -150,7 +150,7 @@ impl Store {
             let path = Path::new("roots").join(lab).join(file);
             BadRecord { path, why, lab: Some(lab.to_owned()), key: None }
         };
-        let root = match self.root(lab) {
+        let root = match self.root_if_whole(lab) {
             Ok(Some(root)) => root,
             // Under construction.
             Ok(None) => return Vec::new(),

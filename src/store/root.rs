@@ -113,9 +113,8 @@ impl Store {
     /// # Errors
     /// A lab that has none, or one that can not be read.
     pub fn root(&self, lab: &str) -> Result<Root, StoreError> {
-        let path = self.root_dir(lab).join("root.json");
-        let text = fs_err::read_to_string(&path).map_err(|e| StoreError::io(&path, "read", e))?;
-        read_root(&path, &text)
+        let dir = self.root_dir(lab);
+        root_in(&dir)?.ok_or_else(|| StoreError::io(&dir.join("root.json"), "read", io::ErrorKind::NotFound.into()))
     }
 
     /// Every root, sorted by lab.
@@ -135,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// One that can not be read, or is not what it was.
-    pub(super) fn root(&self, lab: &str) -> Result<Option<Root>, StoreError> {
+    pub(super) fn root_if_whole(&self, lab: &str) -> Result<Option<Root>, StoreError> {
         root_in(&self.root_dir(lab))
     }
 

@@ -1,7 +1,12 @@
 //! Bundles carry labimg itself: what a lock pins, what the bundle and its image hold, and where the program comes from.
 
-use crate::support::World;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+
 use crate::support::world::NOT_CARRIED;
+use crate::support::{Upstream, World};
 
 /// A static program of `machine` (ELF's number) that says it is labimg of `version`.
 fn program(machine: u8, version: &str) -> Vec<u8> {
@@ -17,7 +22,8 @@ const ARM64: u8 = 183;
 
 fn world() -> World {
     let world = World::new();
-    world.write("carry.toml", "schema = 1\nname = \"carry\"\n");
+    let objects = "[[manifest]]\nname = \"m\"\ntext = \"kind: Namespace\"\n";
+    world.write("carry.toml", format!("schema = 1\nname = \"carry\"\n{objects}"));
     world.write("amd64", program(AMD64, "1.2.3"));
     world.write("arm64", program(ARM64, "1.2.3"));
     world
@@ -45,11 +51,14 @@ fn what_is_carried_is_a_tool_and_an_image_of_the_bundle() {
     let lock = world.text("carry.lock");
     assert!(lock.contains("revision = 2\n") && lock.matches("[[labimg]]").count() == 2, "{lock}");
     let run = world.run(&["build", "carry.toml", "--check"]).ends(0);
-    let listed = world.run(&["ls", "carry.labimg", "--json"]).ends(0).out;
+    let listed = world.run(&["ls", "carry.labimg", "--json", "--all"]).ends(0).out;
     assert!(listed.contains("labimg.lab/labimg:1.2.3") && listed.contains("linux/arm64"), "{listed}");
     assert!(listed.contains("\"labimg\""), "{listed}");
     let args = ["export", "carry.labimg", "--oci", "--platform", "linux/arm64", "-o", "out.tar"];
-    world.run(&args).ends(0);
+    world.run(&args).ends(1).says(&["no images here but labimg's own (`--image labimg.lab/labimg:1.2.3` exports it)"]);
+    for name in ["labimg.lab/labimg:1.2.3", "labimg.lab/labimg"] {
+        world.run(&[&args[..], &["--image", name]].concat()).ends(0).says(&["exported 1 image for linux/arm64"]);
+    }
     let again = world.run(&["build", "carry.toml"]).ends(0);
     assert_eq!(
         (run.out, again.err.contains("4 steps, all there")),
@@ -116,4 +125,39 @@ fn a_lock_that_contradicts_itself_is_refused() {
     world.run(&["lock", "carry.toml", "--carry", "amd64", "--carry", "arm64"]).ends(0);
     world.edit("carry.lock", "version = \"1.2.3\"", "version = \"1.2.2\"");
     world.run(&["fetch", "carry.toml"]).ends(1).says(&["one lock has one version"]);
+}
+
+/// labimg's own image is none of the lab's: it is there for mirrors, and nobody else meets it unasked.
+#[test]
+fn labimg_is_none_of_the_labs_images() {
+    let upstream = Upstream::empty();
+    upstream.image("library/web:1", &["linux/amd64", "linux/arm64"], &["base"]);
+    let world = World::with(&upstream);
+    world.write("amd64", program(AMD64, "1.2.3"));
+    let image = "[[image]]\nref = \"web:1\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n";
+    world.write("shop.toml", format!("schema = 1\nname = \"shop\"\n{image}"));
+    world.run(&["build", "shop.toml", "--carry", "amd64"]).ends(0);
+    let json = |args: &[&str]| serde_json::from_str::<Value>(&world.run(args).ends(0).out).unwrap();
+    // It was carried for one platform only, which is nothing to the lab's own image.
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let args = ["export", "shop.labimg", "--docker", "--platform", platform, "-o", "out.tar", "--json"];
+        assert_eq!(json(&args)["images"], serde_json::json!(["docker.io/library/web:1"]), "{platform}");
+    }
+    let images = |found: &Value| found.as_array().unwrap().iter().filter(|e| e["kind"] == "image").count();
+    assert_eq!(images(&json(&["ls", "shop.labimg", "--json"])), 2);
+    let size = json(&["size", "shop.labimg", "--json"]);
+    assert_eq!(images(&size["items"]), 1);
+    let own: u64 = size["items"].as_array().unwrap().iter().map(|i| i["own"].as_u64().unwrap()).sum();
+    let sum = own + size["shared"].as_u64().unwrap() + size["overhead"].as_u64().unwrap();
+    assert_eq!(Some(sum), size["total"].as_u64(), "its bytes are told all the same");
+    let inspect = json(&["inspect", "shop.labimg", "--json"]);
+    assert_eq!(inspect["contents"]["images"].as_array().unwrap().len(), 1);
+    assert_eq!(inspect["labimg"], "labimg.lab/labimg:1.2.3");
+    let mut command = world.command(&["serve", "shop.labimg", "--listen", "127.0.0.1:0"]);
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(line.contains(" serves 1 image of shop.labimg"), "{line}");
 }

@@ -21,6 +21,8 @@ use labimg::lab::verify::{Broke, Options, Outcome, Report, junit, verify};
 use labimg::lab::{Machine, Session};
 use labimg::model::lock::{Lock, LockedImage, LockedManifest, wire};
 use labimg::model::platform::Platform;
+use labimg::model::profile::{Port, Protocol};
+use labimg::model::source_map::Loc;
 use labimg::store::bundle;
 use labimg::store::image::OCI_MANIFEST;
 use labimg::store::{Access, Store};
@@ -223,6 +225,62 @@ async fn a_missing_trace_says_where_the_chain_broke() {
     );
     let silent = chain.store.as_ref().unwrap().silent.as_ref().unwrap();
     assert!(silent.contains("connection refused"), "{silent}");
+}
+
+/// A Jaeger with one trace, below `/jaeger`; every other path is a page.
+fn one_trace() -> Router {
+    let trace = json!({ "data": [{ "traceID": "abc", "spans": [{ "spanID": "1", "operationName": "x", "processID": "p1" }],
+        "processes": { "p1": { "serviceName": "web" } } }] })
+    .to_string();
+    Router::new().fallback(move |request: Request| {
+        let body = match request.uri().path() {
+            "/jaeger/api/services" => r#"{"data":["web"]}"#.to_owned(),
+            path if path.starts_with("/jaeger/api/traces") => trace.clone(),
+            _ => "<html>a page</html>".to_owned(),
+        };
+        async move { body }
+    })
+}
+
+/// Links lead where the profile's ports lead: by the node port of a second service, or through a gateway.
+#[tokio::test]
+async fn links_are_built_from_the_ports_that_the_profile_states() {
+    let dir = tempfile::tempdir().unwrap();
+    let checks = "[[check]]\nname = 't'\ntimeout = '5s'\ntrace = { via = 'jaeger', service = 'web' }\n";
+    let (mut session, ..) = session(dir.path(), checks);
+    let service = |name: &str, port: serde_json::Value| {
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "obs" },
+            "spec": { "selector": { "app": "jaeger" }, "ports": [port] } })
+    };
+    let (jaeger, other) = (serve(one_trace()).await, serve(Router::new().fallback(|| async { "{\"data\":[]}" })).await);
+    let query = service("jaeger", json!({ "name": "http-query", "port": 80, "targetPort": 16686 }));
+    let cluster: Shared = Arc::new(Mutex::new(Cluster {
+        services: vec![query],
+        proxies: [("jaeger".to_owned(), format!("http://127.0.0.1:{jaeger}"))].into(),
+        ..Cluster::default()
+    }));
+    let api = fake::start(Arc::clone(&cluster), dir.path()).await;
+    let port = |host: u16, node: u16| Port { host: Loc::made(host), node: Loc::made(node), protocol: Protocol::Tcp };
+    let link = async |session: &Session| {
+        let report = verified(session, &api).await;
+        assert_eq!(report.checks[0].outcome, Outcome::Passed, "{report:#?}");
+        report.checks[0].open[0].clone()
+    };
+    // No port leads there: after a forward, which takes no port that wants root's rights.
+    session.profile.cluster[0].ports = vec![port(other, 30081)];
+    let open = link(&session).await;
+    assert_eq!(open.url, "http://localhost:16686/jaeger/trace/abc");
+    assert!(open.after.unwrap().ends_with("-n obs service/jaeger 16686:80"));
+    // A gateway that knows the way; the port that something else answers at is not it.
+    session.profile.cluster[0].ports = vec![port(other, 30081), port(jaeger, 30080)];
+    let open = link(&session).await;
+    assert_eq!((open.url, open.after), (format!("http://localhost:{jaeger}/jaeger/trace/abc"), None));
+    // A second service that gives the same pods a node port.
+    let twin = service("jaeger-port", json!({ "port": 16686, "nodePort": 30686 }));
+    cluster.lock().unwrap().services.push(twin);
+    session.profile.cluster[0].ports = vec![port(other, 30081), port(9, 30686)];
+    let open = link(&session).await;
+    assert_eq!((open.url.as_str(), open.after), ("http://localhost:9/jaeger/trace/abc", None));
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 //!
 //! Here are the manifests: by URL, by path, or written in the profile. What is to come (the deep closure): charts rendered with
 //! their values, YAML inside ConfigMaps, images in arguments and environment variables of operators, Istio's charts. Each is
-//! another source of [`ImageUse`]s to look up.
+//! another source of [`ImageUse`]s to look up. Until then, what was not looked into is said with the verdict.
 
 mod carried;
+mod unseen;
 
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use crate::model::manifest::{self, ImageUse, MAX_BYTES, ManifestError, Object};
 use crate::model::profile::{Manifest, Profile};
 use crate::store::BlobSource;
 use carried::{Answer, Carried};
+pub use unseen::{Unseen, UnseenKind};
 
 /// What the manifests of a lab name and whether it is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +34,10 @@ pub struct Closure {
     /// What is odd about manifests that are read all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Broken>,
+    /// Places whose image something fills in when they are applied: which one is not known here.
+    pub unresolved: Vec<Finding>,
+    /// Parts of the lab that run images and were not looked into.
+    pub not_looked_into: Vec<Unseen>,
 }
 
 /// A place that names an image.
@@ -74,6 +80,11 @@ impl Closure {
     /// Whether nothing is missing and everything could be read.
     pub fn is_closed(&self) -> bool {
         self.missing.is_empty() && self.broken.is_empty()
+    }
+
+    /// Whether it is closed and nothing of the lab was left out of the look.
+    pub fn is_whole(&self) -> bool {
+        self.is_closed() && self.unresolved.is_empty() && self.not_looked_into.is_empty()
     }
 
     /// Refuses what is not closed.
@@ -133,13 +144,15 @@ impl Broken {
 /// A manifest that is not in `source` or can not be read from it. What is wrong inside of it is in the result.
 pub fn check(profile: &Profile, lock: &Lock, source: &dyn BlobSource) -> Result<Closure, BuildError> {
     let carried = Carried::new(profile, lock);
-    let mut closure = Closure::default();
+    let mut closure = Closure { not_looked_into: unseen::of_profile(profile), ..Closure::default() };
+    let mut custom = unseen::Custom::default();
     for manifest in &profile.manifest {
         let Some(bytes) = bytes(manifest, lock, source, &mut closure)? else { continue };
         closure.manifests += 1;
         match manifest::read(&bytes) {
             Ok(read) => {
                 look(manifest, &read.objects, &carried, &mut closure);
+                read.objects.iter().for_each(|object| custom.add(object));
                 closure.remarks.extend(read.remarks.into_iter().map(|r| broken(manifest, r.line, r.what)));
             }
             Err(error) => {
@@ -148,6 +161,7 @@ pub fn check(profile: &Profile, lock: &Lock, source: &dyn BlobSource) -> Result<
             }
         }
     }
+    closure.not_looked_into.extend(custom.unseen());
     Ok(closure)
 }
 
@@ -202,6 +216,10 @@ fn look(manifest: &Manifest, objects: &[Object], carried: &Carried, closure: &mu
                 Answer::Missing { why, hint } => closure.missing.push(finding(manifest, object, image, why, hint)),
                 Answer::Allowed(why) => closure.notes.push(finding(manifest, object, image, why, None)),
             }
+        }
+        for image in manifest::placeholders(object) {
+            let why = "a placeholder that is filled in when it is applied: which image that is was not looked at";
+            closure.unresolved.push(finding(manifest, object, image, why.to_owned(), None));
         }
     }
 }

@@ -85,6 +85,33 @@ fn missing_images_are_told_with_the_lines_to_add() {
 }
 
 #[test]
+fn what_was_not_looked_into_is_said() {
+    let plain = pod("web:1");
+    assert!(plain.is_whole(), "{plain:?}");
+    let injected = closure(
+        b"kind: Pod\nmetadata: {name: gw, labels: {sidecar.istio.io/inject: 'true'}}\nspec: {containers: [{image: auto}]}\n",
+    );
+    assert!(injected.is_closed() && !injected.is_whole() && injected.images == 0);
+    let place = &injected.unresolved[0];
+    assert_eq!((place.reference.as_str(), place.object.as_str(), place.line), ("auto", "Pod gw", 3));
+    let custom = closure(
+        b"apiVersion: jaegertracing.io/v1\nkind: Jaeger\n---\napiVersion: jaegertracing.io/v1\nkind: Jaeger\n---\n\
+          apiVersion: networking.istio.io/v1\nkind: Gateway\n---\napiVersion: apps/v1\nkind: Deployment\n---\n\
+          apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n",
+    );
+    let unseen = Unseen { kind: UnseenKind::CustomResource, name: "Jaeger (jaegertracing.io)".to_owned(), count: 2 };
+    assert_eq!(custom.not_looked_into, [unseen]);
+    let text = "schema = 1\nname = \"x\"\n[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"x\"\n\
+        [[chart]]\nname = \"shop\"\nrepo = \"https://example.com\"\nversion = \"1\"\n\
+        [[deploy]]\nname = \"mesh\"\nistio = { profile = \"demo\" }\n\
+        [[host]]\nname = \"a\"\nreach = \"local\"\ncompose = \"c.yaml\"\n[[host]]\nname = \"b\"\nreach = \"docker\"\ncompose = \"c.yaml\"\n";
+    let profile = crate::model::profile::parse("x.toml", text, &mut |_| Err(String::new())).unwrap().profile;
+    let found = check(&profile, &Lock::default(), &One(Vec::new())).unwrap();
+    let names: Vec<_> = found.not_looked_into.iter().map(|u| (u.kind, u.name.as_str())).collect();
+    assert_eq!(names, [(UnseenKind::Chart, "shop"), (UnseenKind::Istio, "mesh"), (UnseenKind::Compose, "c.yaml")]);
+}
+
+#[test]
 fn what_attendees_push_is_no_gap() {
     for image in ["localhost:5001/app:1", "kind-registry:5000/app:1", "127.0.0.1:5001/a/b"] {
         let found = pod(image);

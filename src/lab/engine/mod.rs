@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::error::LabError;
 use super::finding::Finding;
 use super::session::Session;
+use crate::build::complete::engine_name;
 use crate::model::profile::{Cluster, Engine as EngineName};
 
 /// How a cluster is, live.
@@ -69,8 +70,22 @@ pub fn of(name: EngineName) -> Option<&'static dyn Engine> {
 pub fn of_cluster(cluster: &Cluster) -> Result<&'static dyn Engine, LabError> {
     let name = *cluster.engine;
     of(name).ok_or_else(|| {
-        let word = if name == EngineName::K3s { "k3s" } else { "minikube" };
+        let word = engine_name(name);
         LabError::failed(format!("cluster `{}`", *cluster.name), format!("labimg does not bring {word} up yet"))
             .hint("use engine `kind`, or bring the cluster up yourself and use engine `existing`")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::complete::runs;
+
+    #[test]
+    fn what_is_said_to_run_runs() {
+        for name in [EngineName::Kind, EngineName::Minikube, EngineName::K3s, EngineName::Existing] {
+            assert_eq!(of(name).is_some(), runs(name), "{}", engine_name(name));
+            assert!(of(name).is_none_or(|engine| engine.name() == engine_name(name)));
+        }
+    }
 }

@@ -29,7 +29,7 @@ async fn look(session: &Session, cluster: &Cluster) -> Result<Vec<Finding>, LabE
     let machine = settings.iter().flat_map(|s| s.config_patches.iter().map(String::as_str));
     let allowed = own.chain(machine).any(|p| p.contains("failCgroupV1"));
     let mut found = vec![judge::cgroup(facts.cgroup, kubernetes_minor(cluster), allowed)];
-    found.push(images(session, cluster, docker.platform().await?));
+    found.extend(images(session, cluster, docker.platform().await?));
     let nodes = nodes_of(&docker, &cluster.name).await?;
     let ours = is_ours(&nodes, session.state.dir(), session.state.read()?.as_ref());
     found.push(name(cluster, &nodes, ours));
@@ -39,10 +39,10 @@ async fn look(session: &Session, cluster: &Cluster) -> Result<Vec<Finding>, LabE
     Ok(found)
 }
 
-/// The images kind runs itself.
-fn images(session: &Session, cluster: &Cluster, platform: Platform) -> Finding {
+/// The images kind runs itself, for the engine's platform. Those that the bundle lacks altogether are told with the bundle.
+fn images(session: &Session, cluster: &Cluster, platform: Platform) -> Option<Finding> {
     let what = format!("cluster {}: images", *cluster.name);
-    let all = run_images(session, cluster).and_then(|names| {
+    let all = Ok(run_images(session, cluster).ok()?).and_then(|names| {
         for name in &names {
             let held = image::bundled(&session.bundle, name)?;
             if !held.platforms.contains_key(&platform) {
@@ -53,7 +53,7 @@ fn images(session: &Session, cluster: &Cluster, platform: Platform) -> Finding {
         }
         Ok(names)
     });
-    match all {
+    Some(match all {
         Ok(names) => {
             let names: Vec<String> = names.iter().map(|n| format!("`{}`", n.tagged())).collect();
             Finding::ok(what, names.join(", "))
@@ -62,7 +62,7 @@ fn images(session: &Session, cluster: &Cluster, platform: Platform) -> Finding {
             let hint = error.advice().unwrap_or("name it in an `[[image]]` of the profile").to_owned();
             Finding::bad(what, error.to_string(), hint)
         }
-    }
+    })
 }
 
 /// Whether the name is free, or ours.

@@ -2,6 +2,7 @@
 //!
 //! `probe` looks, `judge` says what it means: pure, so that every judgement has a test without the machine for it.
 
+mod carried;
 mod cluster;
 mod judge;
 mod probe;
@@ -16,8 +17,7 @@ use super::docker::image::bundled;
 use super::engine;
 use super::finding::{Finding, Verdict};
 use super::session::Session;
-use super::tools;
-use super::{mirror, run};
+use super::run;
 use crate::base::digest::Digest;
 use crate::model::profile::{Cluster, Engine};
 use crate::store::image::image_parts;
@@ -26,13 +26,15 @@ pub use cluster::kind;
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Looks at everything the lab needs: the machine, the engine, then each cluster.
+/// Looks at everything the lab needs: the machine, the bundle, the engine, then each cluster.
 pub async fn session(session: &Session) -> Vec<Finding> {
     let mut found = vec![judge::clock(session.machine.now, session.lock.epoch), probe::state(&session.state)];
     found.extend(probe::own_space(session));
     let kinds: Vec<&Cluster> = session.profile.cluster.iter().filter(|c| *c.engine == Engine::Kind).collect();
-    found.extend(carried(session, !kinds.is_empty()));
+    found.extend(carried::bundle(session));
+    found.extend(carried::idle(session));
     if !kinds.is_empty() {
+        found.push(docker_command(session));
         match Docker::connect(&session.machine).await {
             Err(error) => {
                 let hint = error.advice().unwrap_or("`docker info` shows why").to_owned();
@@ -47,70 +49,50 @@ pub async fn session(session: &Session) -> Vec<Finding> {
     found
 }
 
+/// What the bundle lacks for this lab to come up on any machine like this one: nobody here can mend it. Empty where nothing does.
+pub fn impossible(session: &Session) -> Vec<Finding> {
+    let engines = session.profile.cluster.iter().filter_map(|c| refused(c).err());
+    let bundle = carried::bundle(session).into_iter().filter(|f| f.verdict == Verdict::Bad);
+    engines.chain(bundle).collect()
+}
+
 /// Whether nothing found keeps the lab from coming up.
 pub fn is_fit(found: &[Finding]) -> bool {
     found.iter().all(|f| f.verdict != Verdict::Bad)
 }
 
 async fn of_cluster(session: &Session, cluster: &Cluster) -> Vec<Finding> {
-    let what = format!("cluster {}", *cluster.name);
-    match engine::of_cluster(cluster) {
-        Err(error) => {
-            let hint = error.advice().unwrap_or_default().to_owned();
-            vec![Finding::bad(what, error.to_string(), hint)]
+    let engine = match refused(cluster) {
+        Err(finding) => return vec![finding],
+        Ok(engine) => engine,
+    };
+    match tokio::time::timeout(PATIENCE, engine.preflight(session, cluster)).await {
+        Ok(found) => found,
+        Err(_) => {
+            let seen = format!("no answer in {} s", PATIENCE.as_secs());
+            let hint = "`docker ps` and `docker info` show whether the engine answers";
+            vec![Finding::bad(format!("cluster {}", *cluster.name), seen, hint)]
         }
-        Ok(engine) => match tokio::time::timeout(PATIENCE, engine.preflight(session, cluster)).await {
-            Ok(found) => found,
-            Err(_) => {
-                let seen = format!("no answer in {} s", PATIENCE.as_secs());
-                vec![Finding::bad(what, seen, "`docker ps` and `docker info` show whether the engine answers")]
-            }
-        },
     }
 }
 
-/// Programs of this machine that the bundle must carry, and labimg itself.
-fn carried(session: &Session, kind: bool) -> Vec<Finding> {
-    let deploys = &session.profile.deploy;
-    let mut needed = Vec::new();
-    if kind {
-        needed.push("kind");
+/// The engine of a cluster, or the finding that this version has none.
+fn refused(cluster: &Cluster) -> Result<&'static dyn engine::Engine, Finding> {
+    engine::of_cluster(cluster).map_err(|error| {
+        let hint = error.advice().unwrap_or_default().to_owned();
+        Finding::bad(format!("cluster {}", *cluster.name), error.to_string(), hint)
+    })
+}
+
+fn docker_command(session: &Session) -> Finding {
+    match run::find(&session.machine, "docker") {
+        Some(path) => Finding::ok("docker command", path.display().to_string()),
+        None => Finding::bad(
+            "docker command",
+            "not in PATH, and kind runs it",
+            "install it (Debian, Ubuntu: `sudo apt install docker-cli`)",
+        ),
     }
-    if deploys.iter().any(|d| d.chart.is_some()) {
-        needed.push("helm");
-    }
-    if deploys.iter().any(|d| d.istio.is_some()) {
-        needed.push("istioctl");
-    }
-    let look = |name: &&str| match session.machine.tools_from_path {
-        true => {
-            run::find(&session.machine, name).ok_or_else(|| "not in PATH".to_owned()).map(|p| p.display().to_string())
-        }
-        false => tools::carried(session, name).map(|()| "in the bundle".to_owned()).map_err(|e| e.to_string()),
-    };
-    let hint = "add it to the profile's `[tool.*]` for this platform and build again, or set `tools-from-path = true`";
-    let mut found: Vec<Finding> = needed
-        .iter()
-        .map(|name| match look(name) {
-            Ok(seen) => Finding::ok(format!("tool {name}"), seen),
-            Err(seen) => Finding::bad(format!("tool {name}"), seen, hint),
-        })
-        .collect();
-    if kind {
-        found.push(match mirror::own_image(session) {
-            Ok(image) => Finding::ok("labimg for containers", format!("`{}` in the bundle", image.tagged())),
-            Err(e) => Finding::bad("labimg for containers", e.to_string(), e.advice().unwrap_or_default().to_owned()),
-        });
-        found.push(match run::find(&session.machine, "docker") {
-            Some(path) => Finding::ok("docker command", path.display().to_string()),
-            None => Finding::bad(
-                "docker command",
-                "not in PATH, and kind runs it",
-                "install it (Debian, Ubuntu: `sudo apt install docker-cli`)",
-            ),
-        });
-    }
-    found
 }
 
 /// What all clusters of engine `kind` share.

@@ -62,7 +62,7 @@ impl Redactor {
                 scrub(why);
                 hint.iter_mut().for_each(scrub);
             }
-            LabError::Bundle(_) | LabError::Io(_) | LabError::Preflight(_) => {}
+            LabError::Bundle(_) | LabError::Io(_) | LabError::Preflight(_) | LabError::Lacking { .. } => {}
         }
         error
     }

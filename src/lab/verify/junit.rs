@@ -1,4 +1,4 @@
-//! The report as JUnit XML, as CI systems read it (the common subset: `testsuites`, `testsuite`, `testcase`, `failure`).
+//! The report as JUnit XML, as CI systems read it (the common subset: `testsuites`, `testsuite`, `testcase`, `failure`, `skipped`).
 
 use std::fmt::Write;
 
@@ -8,12 +8,13 @@ use super::report::{CheckResult, Outcome, Report};
 pub fn junit(report: &Report) -> String {
     let failed = report.checks.iter().filter(|c| c.outcome == Outcome::Failed).count();
     let seconds: f64 = report.checks.iter().map(|c| c.seconds).sum();
+    let skipped = report.checks.iter().filter(|c| c.outcome == Outcome::NotLookedAt).count();
     let counts = format!("tests=\"{}\" failures=\"{failed}\" errors=\"0\" time=\"{seconds:.3}\"", report.checks.len());
     let lab = escape(&report.lab);
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing into a String can not fail.
     let _ = writeln!(out, "<testsuites name=\"labimg verify\" {counts}>");
-    let _ = writeln!(out, "  <testsuite name=\"{lab}\" {counts} skipped=\"0\">");
+    let _ = writeln!(out, "  <testsuite name=\"{lab}\" {counts} skipped=\"{skipped}\">");
     for check in &report.checks {
         case(&mut out, &report.lab, check);
     }
@@ -34,6 +35,9 @@ fn case(out: &mut String, lab: &str, check: &CheckResult) {
             escape(first),
             why(check)
         );
+    }
+    if check.outcome == Outcome::NotLookedAt {
+        let _ = writeln!(out, "      <skipped message=\"{}\"/>", why(check));
     }
     if !check.detail.is_empty() {
         let _ = writeln!(out, "      <system-out>{}</system-out>", escape(&check.detail));
@@ -94,6 +98,10 @@ mod tests {
     fn it_is_well_formed_whatever_stands_in_it() {
         let nasty = "a <b> & \"c\" 'd' ]]> \u{0}\u{1b}[31m\u{FFFF} \n\t ü 🥋";
         let checks = vec![check(nasty, Outcome::Failed, &[nasty, "second"]), check("fine", Outcome::Passed, &[])];
+        let unseen = check("ssh", Outcome::NotLookedAt, &["no <way> in"]);
+        let skipped = junit(&Report { lab: "l".to_owned(), checks: vec![unseen] });
+        assert!(skipped.contains("failures=\"0\"") && skipped.contains("skipped=\"1\""), "{skipped}");
+        assert!(skipped.contains("<skipped message=\"no &lt;way&gt; in&#10;asked for at "), "{skipped}");
         let text = junit(&Report { lab: nasty.to_owned(), checks });
         assert!(text.contains("tests=\"2\" failures=\"1\""), "{text}");
         // Python's parser is another's judgement.

@@ -24,6 +24,8 @@ pub enum Look {
     Never(Vec<String>),
     /// Who answers is not who must answer, or bytes are not what they must be; nothing more is asked there.
     Mismatch(Vec<String>),
+    /// Nobody can look from here: this version does not, or what must be known for it is not.
+    Unlooked(Vec<String>),
 }
 
 /// What a passed check tells.
@@ -63,12 +65,19 @@ pub struct Ended {
     pub chain: Option<Chain>,
     /// Whether it failed because a key or a digest is not what it must be.
     pub mismatch: bool,
+    /// Whether nothing was looked at: the reasons say why not.
+    pub unlooked: bool,
 }
 
 impl Ended {
     /// After so many looks.
     pub fn new(result: Result<Seen, Vec<String>>, attempts: u32) -> Self {
-        Self { result, attempts, chain: None, mismatch: false }
+        Self { result, attempts, chain: None, mismatch: false, unlooked: false }
+    }
+
+    /// Without a look.
+    pub fn unlooked(why: Vec<String>) -> Self {
+        Self { unlooked: true, ..Self::new(Err(why), 0) }
     }
 }
 
@@ -88,6 +97,7 @@ where
             Ok(Look::Seen(seen)) => return Ended::new(Ok(seen), attempts),
             Ok(Look::Never(why)) => return Ended::new(Err(why), attempts),
             Ok(Look::Mismatch(why)) => return Ended { mismatch: true, ..Ended::new(Err(why), attempts) },
+            Ok(Look::Unlooked(why)) => return Ended::unlooked(why),
             Ok(Look::NotYet(why)) => last = why,
             Err(_) if last.is_empty() => last = vec![format!("no answer within {} s", timeout.as_secs())],
             Err(_) => {}

@@ -67,6 +67,7 @@ pub async fn verify(session: &Session, apis: &BTreeMap<String, Api>, options: &O
         drop(task);
         let (outcome, seen, reasons) = match ended.result {
             Ok(seen) => (Outcome::Passed, seen, Vec::new()),
+            Err(reasons) if ended.unlooked => (Outcome::NotLookedAt, look::Seen::default(), reasons),
             Err(reasons) => (Outcome::Failed, look::Seen::default(), reasons),
         };
         let at = places.as_ref().and_then(|map| map.locate(&check.name.span()));

@@ -15,7 +15,7 @@ const LINES: usize = 5;
 pub(super) async fn look(check: &SshCheck, session: &Session) -> Look {
     let target = match target(check, session) {
         Ok(target) => target,
-        Err(why) => return Look::Never(vec![why]),
+        Err(why) => return Look::Unlooked(vec![why]),
     };
     let host = match connect(&target).await {
         Ok(host) => host,
@@ -45,7 +45,8 @@ fn target(check: &SshCheck, session: &Session) -> Result<Target, String> {
     let host = session.profile.host.iter().find(|h| *h.name == *check.host);
     let host = host.ok_or_else(|| format!("there is no host `{}`", *check.host))?;
     if host.reach != Reach::Vagrant {
-        return Err(format!("host `{}` is not reached by Vagrant: other hosts come with later work", *host.name));
+        let why = "this version of labimg logs in to machines of Vagrant only";
+        return Err(format!("host `{}` is none of Vagrant's: {why}", *host.name));
     }
     let Some(folder) = &session.machine.vagrant else {
         return Err(format!(

@@ -15,9 +15,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every check passed.
+    /// Whether every check passed, and there was one: where nobody looked, nothing passed.
     pub fn passed(&self) -> bool {
-        self.checks.iter().all(|c| c.outcome == Outcome::Passed)
+        !self.checks.is_empty() && self.checks.iter().all(|c| c.outcome == Outcome::Passed)
     }
 
     /// Whether a check failed because a host key or a digest is not what it must be.
@@ -34,6 +34,8 @@ pub enum Outcome {
     Passed,
     /// It was not, until the check's time was up.
     Failed,
+    /// Nobody looked: the check's reasons say why not.
+    NotLookedAt,
 }
 
 /// One check.
@@ -58,7 +60,7 @@ pub struct CheckResult {
     /// It failed because a host key or a digest is not what it must be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mismatch: bool,
-    /// Why it failed, a line each; empty where it passed.
+    /// Why it failed, or was not looked at, a line each; empty where it passed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
     /// Where the chain of telemetry broke, where that could be found out.

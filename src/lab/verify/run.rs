@@ -1,9 +1,10 @@
 //! Runs one check: which cluster, which kind of look, and the chain where telemetry is missing.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
-use super::ask::Asker;
+use super::ask::{Asker, At};
 use super::jaeger::Jaeger;
 use super::look::{Ended, Look, Seen, until};
 use super::report::Open;
@@ -51,7 +52,7 @@ pub(super) async fn run(
             Some(name) => format!("cluster `{name}` is not up"),
             None => "it names no cluster, and the lab does not have exactly one".to_owned(),
         };
-        return (name, Ended::new(Err(vec![why]), 0));
+        return (name, Ended::unlooked(vec![why]));
     };
     let at = Place { session, cluster, api, namespace };
     let ended = match check {
@@ -132,6 +133,7 @@ async fn traced(at: &Place<'_>, check: &TraceCheck, timeout: Duration) -> Ended 
     if ended.result.is_err() && !never_asked {
         ended.chain = tokio::time::timeout(CHAIN_TIMEOUT, trace_chain(at, check)).await.ok().flatten();
     }
+    with_pages(at, &mut ended, (&check.via, Role::Traces), trace_page).await;
     ended
 }
 
@@ -158,16 +160,30 @@ async fn trace_look(at: &Place<'_>, check: &TraceCheck, sent: Option<&trace::Sen
             false => {}
         }
     }
-    let look = trace::look(check, &found.service, sent).await;
-    with_pages(look, |open| found.open(at.cluster, &open.what, &open.url))
+    trace::look(check, &found.service, sent).await
 }
 
-/// Replaces paths of pages by URLs that an attendee can open.
-fn with_pages(look: Look, page: impl Fn(&Open) -> Open) -> Look {
-    match look {
-        Look::Seen(seen) => Look::Seen(Seen { open: seen.open.iter().map(page).collect(), ..seen }),
-        other => other,
+/// Replaces paths of pages by URLs that an attendee can open; after the check, whose time this does not take.
+async fn with_pages<F>(at: &Place<'_>, ended: &mut Ended, via: (&str, Role), reach: impl Fn(String, At) -> F)
+where
+    F: Future<Output = Option<String>>,
+{
+    let Ok(seen) = &mut ended.result else { return };
+    let Ok(found) = service(at, via.0, via.1).await else {
+        seen.open.clear();
+        return;
+    };
+    for open in &mut seen.open {
+        *open = found.open(at.cluster, &open.what, &open.url, |place| reach(open.url.clone(), place)).await;
     }
+}
+
+/// The page of the trace at `path` in the Jaeger that answers at a place of this machine, where that one has the trace, too.
+async fn trace_page(path: String, at: At) -> Option<String> {
+    let id = path.rsplit('/').next()?;
+    let (jaeger, _) = Jaeger::find(&at).await.ok()?;
+    jaeger.trace(id).await.ok()??;
+    Some(jaeger.page(id))
 }
 
 async fn trace_chain(at: &Place<'_>, check: &TraceCheck) -> Option<Chain> {
@@ -183,6 +199,8 @@ async fn measured(at: &Place<'_>, check: &MetricCheck, timeout: Duration) -> End
     if ended.result.is_err() {
         ended.chain = tokio::time::timeout(CHAIN_TIMEOUT, metric_chain(at, check)).await.ok().flatten();
     }
+    let reach = async |path: String, place: At| matches!(metric::look(check, &place).await, Look::Seen(_)).then_some(path);
+    with_pages(at, &mut ended, (&check.via, Role::Metrics), reach).await;
     ended
 }
 
@@ -191,10 +209,10 @@ async fn metric_look(at: &Place<'_>, check: &MetricCheck) -> Look {
         Ok(found) => found,
         Err(why) => return Look::not_yet(why),
     };
-    let path = format!("/graph?g0.expr={}", super::ask::escaped(&check.query));
+    let url = format!("/graph?g0.expr={}", super::ask::escaped(&check.query));
     match metric::look(check, &found.service).await {
         Look::Seen(seen) => {
-            let open = vec![found.open(at.cluster, "the query in Prometheus", &path)];
+            let open = vec![Open { what: "the query in Prometheus".to_owned(), url, after: None }];
             Look::Seen(Seen { open, ..seen })
         }
         other => other,

@@ -10,6 +10,19 @@ use crate::model::platform::Platform;
 /// What labimg calls itself: the lock's section, the name of the bundle's file, the word for `--update`.
 pub const LABIMG: &str = "labimg";
 
+/// Repository of the image that holds labimg itself.
+const OWN: (&str, &str) = ("labimg.lab", "labimg");
+
+/// Whether an image is the one that holds labimg itself: a bundle carries it, and it is none of the lab's images.
+pub fn is_labimg(reference: &ImageRef) -> bool {
+    is_labimg_at(&reference.registry, &reference.repository)
+}
+
+/// The same of a repository below its registry.
+pub fn is_labimg_at(registry: &str, repository: &str) -> bool {
+    (registry, repository) == OWN
+}
+
 /// labimg for one platform: a static program, so that it runs in an image that holds nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -36,7 +49,7 @@ impl Lock {
     /// The image that holds labimg itself, where a lock carries one.
     pub fn labimg_image(&self) -> Option<ImageRef> {
         let version = &self.carried.first()?.version;
-        format!("labimg.lab/labimg:{version}").parse().ok()
+        format!("{}/{}:{version}", OWN.0, OWN.1).parse().ok()
     }
 }
 

@@ -7,7 +7,7 @@ mod made;
 mod satisfies;
 pub mod wire;
 
-pub use carried::{LABIMG, LockedProgram};
+pub use carried::{LABIMG, LockedProgram, is_labimg, is_labimg_at};
 pub use diff::{Change, diff};
 pub use made::{
     LockedPackage, LockedSuite, LockedWheel, PackageSet, WheelSetLock, box_set, essential_set, image_set,

@@ -31,16 +31,26 @@ pub struct ImageUse {
 ///   no URL, no path and no picture file.
 ///
 /// What does not: the schemas of a CustomResourceDefinition (they describe fields, they run nothing); an object's own `status` (it
-/// says what was, and nobody applies it; a field of that name further inside counts); `image: auto` of a pod that
-/// Istio's injection fills in (an annotation or label that starts with `inject.istio.io/` or `sidecar.istio.io/`); texts inside
+/// says what was, and nobody applies it; a field of that name further inside counts); [`placeholders`]; texts inside
 /// texts, such as YAML in a ConfigMap, arguments and environment variables.
 pub fn images(object: &Object) -> Vec<ImageUse> {
+    uses(object, |walk| walk.found)
+}
+
+/// Places of an object whose image something else fills in when it is applied, in the order of [`images`]: `image: auto`, or an
+/// empty `image`, of a container in a pod that Istio's injection fills in (an annotation or label that starts with
+/// `inject.istio.io/` or `sidecar.istio.io/`); an empty one elsewhere.
+pub fn placeholders(object: &Object) -> Vec<ImageUse> {
+    uses(object, |walk| walk.placeholders)
+}
+
+fn uses(object: &Object, which: impl FnOnce(Walk) -> Vec<ImageUse>) -> Vec<ImageUse> {
     if object.kind() == "CustomResourceDefinition" {
         return Vec::new();
     }
-    let mut walk = Walk { found: Vec::new(), path: Vec::new(), injected: false };
+    let mut walk = Walk { found: Vec::new(), placeholders: Vec::new(), path: Vec::new(), injected: false };
     walk.value(&object.value);
-    let mut uses = walk.found;
+    let mut uses = which(walk);
     if uses.is_empty() {
         return uses;
     }
@@ -72,6 +82,7 @@ fn plain(key: &str) -> bool {
 
 struct Walk {
     found: Vec<ImageUse>,
+    placeholders: Vec<ImageUse>,
     path: Vec<Step>,
     /// Inside a pod template that Istio's injection fills in.
     injected: bool,
@@ -93,10 +104,13 @@ impl Walk {
     fn mapping(&mut self, map: &Map<String, Value>) {
         let outer = self.injected;
         self.injected |= is_injected(map);
-        if let Some(Value::String(text)) = map.get("image")
-            && self.counts(text)
-        {
-            self.add("image", text, map.get("imagePullPolicy"));
+        if let Some(Value::String(text)) = map.get("image") {
+            let policy = map.get("imagePullPolicy");
+            match self.in_containers() && (text.is_empty() || self.injected && text == "auto") {
+                true => self.placeholders.push(self.place("image", text, policy)),
+                false if self.counts(text) => self.add("image", text, policy),
+                false => {}
+            }
         }
         if self.in_list("volumes")
             && let Some(Value::Object(volume)) = map.get("image")
@@ -115,10 +129,12 @@ impl Walk {
     }
 
     fn counts(&self, text: &str) -> bool {
-        if ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| self.in_list(list)) {
-            return !(text.is_empty() || self.injected && text == "auto");
-        }
-        looks_like_a_reference(text)
+        self.in_containers() || looks_like_a_reference(text)
+    }
+
+    /// Whether the mapping we are in is a container.
+    fn in_containers(&self) -> bool {
+        ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| self.in_list(list))
     }
 
     /// Whether the mapping we are in is an item of a list of that name.
@@ -127,13 +143,18 @@ impl Walk {
     }
 
     fn add(&mut self, key: &str, text: &str, policy: Option<&Value>) {
+        let place = self.place(key, text, policy);
+        self.found.push(place);
+    }
+
+    fn place(&self, key: &str, text: &str, policy: Option<&Value>) -> ImageUse {
         let last = Step::Key(key.to_owned());
-        self.found.push(ImageUse {
+        ImageUse {
             reference: text.to_owned(),
             path: shown(self.path.iter().chain([&last])),
             line: 0,
             pull_policy: policy.and_then(Value::as_str).map(str::to_owned),
-        });
+        }
     }
 
     fn inside(&mut self, step: Step, work: impl FnOnce(&mut Self)) {

@@ -21,7 +21,7 @@ mod scalar;
 mod tests;
 
 pub use encoding::decode;
-pub use images::{ImageUse, images};
+pub use images::{ImageUse, images, placeholders};
 pub use read::{Manifest, Object, parse, read, value};
 
 /// A text that is no manifest.

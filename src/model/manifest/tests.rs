@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{MAX_BYTES, ManifestError, Object, images, parse, read};
+use super::{MAX_BYTES, ManifestError, Object, images, parse, placeholders, read};
 
 const HEAD: &str = "apiVersion: v1\nkind: ConfigMap\n";
 
@@ -255,4 +255,11 @@ fn injected_images_are_left_to_istio() {
     };
     assert_eq!(found(&pod("annotations: {inject.istio.io/templates: gateway}")), []);
     assert_eq!(found(&pod("name: x")).len(), 1);
+    let left = |text: &str| placeholders(&parse(text).unwrap()[0]);
+    let auto = left(&pod("annotations: {inject.istio.io/templates: gateway}"));
+    let place: Vec<_> = auto.iter().map(|u| (u.reference.as_str(), u.path.as_str(), u.line)).collect();
+    assert_eq!(place, [("auto", "spec.containers[0].image", 6)]);
+    assert_eq!(left(&pod("name: x")), []);
+    let empty = "kind: Pod\nspec:\n  containers: [{name: a, image: ''}]\n  other: {image: ''}\n";
+    assert_eq!((left(empty).len(), found(empty).len()), (1, 0));
 }

@@ -111,6 +111,11 @@ pub(super) fn all_is_vagrants(profile: &Profile) -> bool {
     nothing_else && !profile.host.is_empty() && profile.host.iter().all(|h| h.reach == Reach::Vagrant)
 }
 
+/// Whether Vagrant runs machines of the lab.
+pub(super) fn has_vagrants(profile: &Profile) -> bool {
+    profile.host.iter().any(|h| h.reach == Reach::Vagrant)
+}
+
 /// What to type for the machines of lab `name` in `bundle` to come up.
 pub(super) fn how_to_come_up(bundle: &Path, name: &str) -> String {
     let folder = boxes::folder_of(bundle, name);

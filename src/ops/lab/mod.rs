@@ -28,7 +28,7 @@ use crate::lab::{
 /// Brings up the lab of a bundle.
 ///
 /// # Errors
-/// As [`bring_up::up`]; a lab of nothing but machines that Vagrant runs.
+/// As [`bring_up::up`]; a lab of nothing but machines that Vagrant runs, or of nothing that labimg brings up.
 pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up::Options) -> Result<Up, OpsError> {
     let session = Session::open(bundle, machine.clone(), ctx.reporter.clone())?;
     if boxes::all_is_vagrants(&session.profile) {
@@ -36,6 +36,9 @@ pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up:
             format!("the machines of lab `{}` come up with Vagrant, and it has nothing else", session.name()),
             boxes::how_to_come_up(bundle, session.name()),
         ));
+    }
+    if let Some(error) = bring_up::nothing(&session, bundle) {
+        return Err(error.into());
     }
     Ok(bring_up::up(&session, options).await?)
 }
@@ -76,7 +79,7 @@ pub async fn verify(
     Ok(check::verify(&session, &apis, options).await?)
 }
 
-/// The lab that is up here, or whose machines came up from the folder that is named or stood in.
+/// The lab that is up here, whose machines came up from the folder that is named or stood in, or of which labimg brings up nothing.
 fn to_verify(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session, OpsError> {
     let state = |name: &str| State::new(&machine.state_root, name).dir().is_dir();
     let folder = machine.vagrant.as_ref().filter(|folder| !state(&folder.lab));
@@ -84,6 +87,13 @@ fn to_verify(ctx: &Ctx, machine: &Machine, lab: Option<&str>) -> Result<Session,
         && let Some(bundle) = boxes::bundle_of(folder, lab)?
     {
         return Ok(Session::open(&bundle, machine.clone(), ctx.reporter.clone())?);
+    }
+    // A lab that labimg does not bring up leaves no state: what its checks ask is there, or not, whoever brought it up.
+    if let Some(path) = lab.map(Path::new).filter(|path| path.is_file()) {
+        let session = Session::open(path, machine.clone(), ctx.reporter.clone())?;
+        if bring_up::nothing(&session, path).is_some() && !boxes::has_vagrants(&session.profile) {
+            return Ok(session);
+        }
     }
     session(ctx, machine, lab).map_err(|error| boxes::in_its_folder(error, machine, lab))
 }

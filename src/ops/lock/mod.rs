@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::profile::{OnDisk, load};
 use super::{Ctx, OpsError, carry};
 use crate::base::atomic;
+use crate::build::complete::{self, Lack};
 use crate::model::lock::{Change, DEFAULT_EPOCH, LABIMG, Lock, LockedLocal, Stale, diff, satisfies, wire};
 use crate::store::Access;
 
@@ -39,14 +40,43 @@ pub struct LockOutcome {
     pub inputs: usize,
     /// What moved.
     pub changes: Vec<Change>,
+    /// What the lab lacks to come up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lack>,
 }
 
-/// Locks a profile.
+/// Locks a profile, and warns of what the lab lacks to come up.
 ///
 /// # Errors
 /// What is wrong with the profile, an unknown name in `update`, a lock that would change with `check`, or whatever keeps an
 /// input from being resolved. The lock file is then what it was before.
 pub async fn lock(ctx: &Ctx, path: &Path, options: &LockOptions) -> Result<LockOutcome, OpsError> {
+    let done = lock_quietly(ctx, path, options).await?;
+    warn_of(ctx, &done.lacking);
+    Ok(done)
+}
+
+/// Tells what a lab lacks and what to do about it, in one warning; nothing where nothing lacks.
+pub(super) fn warn_of(ctx: &Ctx, lacking: &[Lack]) {
+    if lacking.is_empty() {
+        return;
+    }
+    let mut text = match lacking.iter().any(|l| l.needed) {
+        true => "the lab lacks what it needs to come up:".to_owned(),
+        false => "the lab comes up, and lacks:".to_owned(),
+    };
+    for line in lacking.iter().map(Lack::line).chain([complete::advice(lacking)]).filter(|line| !line.is_empty()) {
+        text.push_str("\n  ");
+        text.push_str(&line.replace('\n', "\n  "));
+    }
+    ctx.reporter.warn(&text);
+}
+
+/// The same without warnings.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) async fn lock_quietly(ctx: &Ctx, path: &Path, options: &LockOptions) -> Result<LockOutcome, OpsError> {
     let disk = load(path)?;
     let old = disk.read_lock()?;
     if options.check {
@@ -62,7 +92,9 @@ pub async fn lock(ctx: &Ctx, path: &Path, options: &LockOptions) -> Result<LockO
         let text = wire::to_text(&lock).map_err(|e| OpsError::Internal(e.to_string()))?;
         atomic::write_file(&path, text.as_bytes())?;
     }
-    Ok(LockOutcome { path, written: changed, new: old.is_none(), inputs: lock.input_names().len(), changes })
+    let (new, inputs) = (old.is_none(), lock.input_names().len());
+    let lacking = complete::lacks_at(&disk.profile, &lock, &disk.sources);
+    Ok(LockOutcome { path, written: changed, new, inputs, changes, lacking })
 }
 
 fn check(disk: &OnDisk, old: Option<Lock>) -> Result<LockOutcome, OpsError> {
@@ -75,7 +107,9 @@ fn check(disk: &OnDisk, old: Option<Lock>) -> Result<LockOutcome, OpsError> {
     if !stale.is_empty() {
         return Err(OpsError::Stale { path, stale });
     }
-    Ok(LockOutcome { path, written: false, new: false, inputs: lock.input_names().len(), changes: Vec::new() })
+    let lacking = complete::lacks_at(&disk.profile, &lock, &disk.sources);
+    let inputs = lock.input_names().len();
+    Ok(LockOutcome { path, written: false, new: false, inputs, changes: Vec::new(), lacking })
 }
 
 /// The lock that answers the profile, and whether it differs from `old`.

@@ -2,16 +2,13 @@
 
 use tokio::sync::Mutex;
 
+use crate::build::complete::{self, Balancer};
 use crate::lab::docker::{Docker, image};
 use crate::lab::error::LabError;
 use crate::lab::session::Session;
 use crate::lab::{mirror, registry};
 use crate::model::image::ImageRef;
-use crate::model::lock::FileKind;
 use crate::model::profile::Cluster;
-
-use super::config::control_planes;
-use super::tracing::minor;
 
 /// Clusters come up side by side, and share what stands beside them.
 static BESIDE: Mutex<()> = Mutex::const_new(());
@@ -44,14 +41,17 @@ pub(super) async fn images(docker: &Docker, session: &Session, cluster: &Cluster
     Ok(())
 }
 
-/// The images that kind runs itself: the node image, and the load balancer before several control planes.
+/// The images that kind runs itself: the node image, and the load balancer before several control planes. Where labimg does not
+/// know which image that is, every one that may be it.
 ///
 /// # Errors
 /// A bundle that lacks one.
 pub fn run_images(session: &Session, cluster: &Cluster) -> Result<Vec<ImageRef>, LabError> {
     let mut names = vec![node_image(session, cluster)?];
-    if control_planes(cluster) > 1 {
-        names.push(balancer(session)?);
+    match balancer(session, cluster) {
+        Balancer::None => {}
+        Balancer::Image(name) => names.push(image::bundled(&session.bundle, &name)?.reference),
+        Balancer::Unknown(version) => names.extend(candidates(session, version.as_deref())?),
     }
     Ok(names)
 }
@@ -62,30 +62,33 @@ pub fn run_images(session: &Session, cluster: &Cluster) -> Result<Vec<ImageRef>,
 /// A bundle that holds none.
 pub(super) fn node_image(session: &Session, cluster: &Cluster) -> Result<ImageRef, LabError> {
     let what = || format!("cluster `{}`: node image", *cluster.name);
-    let said = session.profile.preloaded_node_image(cluster).or_else(|| cluster.node_image.as_deref().cloned());
-    let name = match (said, &cluster.kubernetes) {
-        (Some(name), _) => name,
-        (None, Some(version)) => {
-            format!("docker.io/kindest/node:{}", **version).parse().map_err(|e| LabError::failed(what(), e))?
-        }
-        (None, None) => {
-            return Err(LabError::failed(what(), "the profile names neither `node-image` nor `kubernetes`"));
-        }
-    };
+    let name = complete::node_image(&session.profile, cluster).map_err(|why| {
+        LabError::failed(what(), why).hint("say `kubernetes = \"v1.34.0\"` in the profile's cluster, lock and build again")
+    })?;
     image::bundled(&session.bundle, &name).map(|i| i.reference)
 }
 
-/// The load balancer before several control planes. No manifest names it, and it changes with kind's version: haproxy up to
-/// 0.31, Envoy from 0.32 on (kind, `pkg/cluster/internal/loadbalancer/const.go`).
-fn balancer(session: &Session) -> Result<ImageRef, LabError> {
-    let files = &session.bundle.index().contents.files;
-    let kind = files.iter().find(|f| f.kind == FileKind::Tool && f.name == "kind").and_then(|f| f.version.as_deref());
-    let envoy = kind.and_then(minor).is_some_and(|minor| minor >= 32);
-    let repository = if envoy { "envoyproxy/envoy" } else { "kindest/haproxy" };
-    let found = session.bundle.images().into_iter().map(|i| i.reference).find(|r| r.repository == repository);
-    found.ok_or_else(|| {
-        let why = format!("kind {} needs an image `{repository}`, which the bundle lacks", kind.unwrap_or("(of PATH)"));
-        LabError::failed("several control planes", why)
-            .hint("name it in an `[[image]]` of the profile; `kind create cluster` says which tag it wants")
-    })
+/// The load balancer's image. The version of a kind out of PATH is not that of the profile.
+fn balancer(session: &Session, cluster: &Cluster) -> Balancer {
+    match (complete::load_balancer(&session.profile, cluster), session.machine.tools_from_path) {
+        (Balancer::None, _) => Balancer::None,
+        (_, true) => Balancer::Unknown(None),
+        (known, false) => known,
+    }
+}
+
+fn candidates(session: &Session, version: Option<&str>) -> Result<Vec<ImageRef>, LabError> {
+    let held = session.bundle.images().into_iter().map(|i| i.reference);
+    let found: Vec<ImageRef> = held.filter(complete::balancer::is_candidate).collect();
+    match found.is_empty() {
+        false => Ok(found),
+        true => {
+            let why = format!(
+                "labimg does not know which image kind {} starts before them, and the bundle holds none that could be it",
+                version.unwrap_or("of PATH")
+            );
+            Err(LabError::failed("several control planes", why)
+                .hint(format!("use a kind that labimg knows ({}), and name its image in an `[[image]]`", complete::balancer::KNOWN)))
+        }
+    }
 }
