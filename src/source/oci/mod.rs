@@ -6,6 +6,7 @@
 //! | `auth` | basic and bearer authentication, tokens |
 //! | `client` | manifests and blobs from those servers |
 //! | `resolve` | reference + platforms -> digests |
+//! | `tags` | the tags of a repository, for hints |
 //! | `check` | what makes a manifest usable |
 
 pub(super) mod auth;
@@ -13,6 +14,8 @@ mod check;
 mod client;
 mod endpoint;
 mod resolve;
+mod tags;
 
 pub use client::{fetch_blob, fetch_manifest};
 pub use resolve::{Resolved, fetch_image_manifests, resolve};
+pub use tags::{Tags, tags};
