@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use super::args_lock::LockArgs;
 use super::args_lab::{
     BoxVerb, DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
 };
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use super::{args_lock, args_tips};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
 #[derive(Debug, Parser)]
@@ -181,20 +183,6 @@ pub struct BundleArgs {
     pub bundle: PathBuf,
 }
 
-/// `labimg lock`
-#[derive(Debug, Args)]
-pub struct LockArgs {
-    /// The profile
-    #[arg(value_name = "PROFILE")]
-    pub profile: PathBuf,
-    /// Resolve these inputs anew (names, images, `labimg` or `epoch`); without a name: all. Stands after the profile
-    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
-    pub update: Option<Vec<String>>,
-    /// Change nothing; exit code 3 when the lock would change
-    #[arg(long)]
-    pub check: bool,
-}
-
 /// `labimg build`
 #[derive(Debug, Args)]
 pub struct BuildArgs {
@@ -296,15 +284,16 @@ pub struct DiffArgs {
 
 /// `labimg export`
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("form").required(true))]
 pub struct ExportArgs {
     /// The bundle
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     /// An OCI archive: for `ctr images import`, skopeo, podman
-    #[arg(long, required_unless_present = "docker", conflicts_with = "docker")]
+    #[arg(long, group = "form")]
     pub oci: bool,
     /// A Docker archive: for `docker load`
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub docker: bool,
     /// The platform [default: the only one, or this machine's]
     #[arg(long, value_name = "OS/ARCH")]
@@ -346,8 +335,8 @@ pub struct ServeArgs {
     /// Serve this lab of the store, too (repeatable)
     #[arg(long, value_name = "NAME")]
     pub store_lab: Vec<String>,
-    /// Where to listen; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    /// Where to listen: an address and a port, or a port of 127.0.0.1; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000", value_parser = parse_listen)]
     pub listen: SocketAddr,
     /// Run it in a container of this engine, on the network of kind's nodes, started again after a reboot; the port of
     /// --listen leads there. `labimg down` takes it away
@@ -422,6 +411,17 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
+/// An address to listen at; a port alone is one of this machine's loopback: who wants the room to reach it says so.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    named.as_deref().unwrap_or(text).parse().map_err(|_| {
+        "want ADDR:PORT, as 127.0.0.1:5000 (this machine only) or 0.0.0.0:5000 (whoever reaches this machine)".to_owned()
+    })
+}
+
 fn parse_host(text: &str) -> Result<String, String> {
     match crate::model::image::is_host(text) {
         true => Ok(text.to_owned()),
@@ -455,5 +455,11 @@ fn parse_age(text: &str) -> Result<std::time::Duration, String> {
 /// # Errors
 /// Clap's own: a wrong line, or a request for help or the version.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(args)
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(&args).map_err(|e| args_tips::told(e, &args))?;
+    if let Some(("lock", lock)) = matches.subcommand() {
+        args_lock::check(lock).map_err(|e| e.format(command.find_subcommand_mut("lock").unwrap_or(&mut Command::new("labimg"))))?;
+    }
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }

@@ -94,8 +94,7 @@ pub(super) fn show<T: serde::Serialize + ?Sized>(
 }
 
 async fn lock(app: &App, args: LockArgs) -> Outcome {
-    let update_all = args.update.as_ref().is_some_and(Vec::is_empty);
-    let options = LockOptions { update: args.update.unwrap_or_default(), update_all, check: args.check };
+    let options = LockOptions { update_all: args.moves_all(), update: args.names(), check: args.check };
     let done = ops::lock::lock(&app.ctx, &args.profile, &options).await?;
     show(app, &done, |d| render::changes(&d.changes), || app.say(&render::locked(&done)))
 }

@@ -2,6 +2,8 @@
 
 mod args;
 mod args_lab;
+mod args_lock;
+mod args_tips;
 mod commands;
 mod commands_lab;
 mod error;

@@ -13,4 +13,5 @@ pub mod platform;
 pub mod profile;
 pub mod source_map;
 pub mod url_policy;
+pub mod version;
 pub mod wheel;

@@ -88,7 +88,7 @@ impl<T: JsonSchema> JsonSchema for Loc<T> {
 }
 
 /// One file of a profile.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// The name people know it by: the path as given, or an import's path seen from there.
     pub name: String,
@@ -101,7 +101,7 @@ pub struct SourceFile {
 }
 
 /// The files of a profile; the first is the root.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceMap {
     files: Vec<SourceFile>,
     /// The folder people are in: names below it are shown without it.

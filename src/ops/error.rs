@@ -12,6 +12,7 @@ use crate::model::image::ImageRefError;
 use crate::model::lock::Stale;
 use crate::model::lock::wire::LockReadError;
 use crate::model::profile::ProfileError;
+use crate::model::source_map::Location;
 use crate::serve::ServeError;
 use crate::source::{ErrorKind, SourceError};
 use crate::store::StoreError;
@@ -77,10 +78,16 @@ pub enum OpsError {
     #[error(transparent)]
     Export(#[from] ExportFailure),
     /// An input failed; says which and where the profile names it.
-    #[error("{input}: {source}")]
+    #[error("{}{input}: {source}{note}", at(.place.as_deref()))]
     Input {
         /// The input as people call it.
         input: String,
+        /// Where the profile, or an `image.toml`, names it; `None` for what nobody wrote.
+        place: Option<Box<Location>>,
+        /// What is to be said after the failure, from `; ` on; empty for nothing.
+        note: String,
+        /// What to do.
+        hint: Option<String>,
         /// What happened.
         source: Box<OpsError>,
     },
@@ -111,6 +118,10 @@ pub enum OpsError {
     /// Our own fault.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn at(place: Option<&Location>) -> String {
+    place.map(|at| format!("{at}: ")).unwrap_or_default()
 }
 
 fn list(stale: &[Stale]) -> String {
@@ -180,7 +191,7 @@ impl OpsError {
             Self::Lab(e) => e.advice().map(str::to_owned),
             Self::Serve(ServeError::Store(e)) => store_hint(e),
             Self::Serve(e) => e.hint(),
-            Self::Input { source, .. } => source.hint(),
+            Self::Input { hint, .. } => hint.clone(),
             Self::User { hint, .. } => hint.clone(),
             _ => None,
         }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::profile::{OnDisk, load};
+use super::failed::{self, Doing, file_name};
 use super::{Ctx, OpsError, carry};
 use crate::base::digest::Digest;
 use crate::model::lock::{Lock, toolchain_set};
 use crate::model::platform::Platform;
-use crate::source::fetch as source;
+use crate::source::{SourceError, fetch as source};
 use crate::source::file::check_executable;
 use crate::store::image::image_blobs;
 use crate::store::root::Made;
@@ -51,7 +52,10 @@ pub async fn fetch(ctx: &Ctx, path: &Path) -> Result<FetchOutcome, OpsError> {
 pub async fn fill(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, lock: &Lock) -> Result<FetchOutcome, OpsError> {
     put_locals(store, disk, lock)?;
     carry::put(ctx, store, disk, lock)?;
-    let fetched = source::fetch_lock(&ctx.net, store, &for_here(lock)).await?;
+    let fetched = source::fetch_lock(&ctx.net, store, &for_here(lock)).await.map_err(|error| match error {
+        SourceError::Of { input, source } => failed::input(disk, &input, Doing::Fetching, *source),
+        error => error.into(),
+    })?;
     check_programs(store, disk, lock)?;
     let blobs = needed(store, lock)?;
     Ok(FetchOutcome {
@@ -67,7 +71,8 @@ fn check_programs(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsEr
     for file in &lock.files {
         let key = (file.kind, file.name.clone(), file.platform);
         if disk.inputs.files.get(&key).is_some_and(|input| input.executable) {
-            check_executable(store, file)?;
+            let input = file_name(&key);
+            check_executable(store, file).map_err(|e| failed::input(disk, &input, Doing::Fetching, e))?;
         }
     }
     Ok(())

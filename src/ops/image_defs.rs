@@ -44,7 +44,7 @@ pub(super) fn load(dir: &Path, cwd: &str, loaded: &LoadedProfile) -> Result<Imag
             return Err(ProfileError { diagnostics: wrong }.into());
         }
         let files = files(dir, build, &found.def, &found.sources)?;
-        defs.insert(build.to_string(), DefOnDisk { def: found.def, files });
+        defs.insert(build.to_string(), DefOnDisk { def: found.def, files, sources: found.sources });
     }
     Ok(defs)
 }

@@ -175,6 +175,14 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// One input of a lock failed.
+    #[error("{input}: {source}")]
+    Of {
+        /// The input, as a lock calls it.
+        input: String,
+        /// What happened.
+        source: Box<SourceError>,
+    },
     /// Wheels that can not be had.
     #[error(transparent)]
     Wheel(#[from] WheelError),
@@ -277,6 +285,7 @@ impl SourceError {
             Self::Image { asked, .. } => telling(asked).map_or(ErrorKind::NotFound, Self::kind),
             Self::Setting { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Local,
             Self::Wheel(error) => error.kind(),
+            Self::Of { source, .. } => source.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -300,6 +309,7 @@ impl SourceError {
             Self::Debian(error) => error.hint(),
             Self::Image { image, by_digest, asked, .. } => image_hint(image, *by_digest, asked),
             Self::Wheel(error) => error.hint(),
+            Self::Of { source, .. } => source.hint(),
             Self::NotFound { .. } => Some("is the name right, and was it moved or deleted upstream?".to_owned()),
             Self::Unauthorized { url, login, .. } => Some(login.hint(url)),
             Self::Elsewhere { url, at, .. } => Some(format!(

@@ -40,6 +40,12 @@ pub struct Missing {
     pub digest: Digest,
 }
 
+/// Something to bring, and the input it is of, as a lock calls that.
+struct Wanted {
+    input: String,
+    want: Want,
+}
+
 /// Something to bring, and where from.
 enum Want {
     Blob { images: Vec<Arc<ImageRef>>, digest: Digest, size: u64 },
@@ -63,19 +69,20 @@ pub async fn fetch_lock(net: &Net, store: &Arc<Store>, lock: &Lock) -> Result<Fe
     }
     let manifests = without.into_iter().map(|image| {
         let (net, store) = (net.clone(), store.clone());
-        async move { fetch_image_manifests(&net, &store, &image).await }
+        let input = format!("image {}", image.reference);
+        async move { fetch_image_manifests(&net, &store, &image).await.map_err(|e| of(input, e)) }
     });
     all(net.options().jobs, manifests).await?;
 
     let (wants, already) = list(store, lock)?;
-    let bytes = wants.iter().map(Want::size).fold(0, u64::saturating_add);
+    let bytes = wants.iter().map(|w| w.want.size()).fold(0, u64::saturating_add);
     if !wants.is_empty() {
         net.reporter().phase("fetch", Some(bytes));
     }
     let blobs = wants.len();
     let work = wants.into_iter().map(|want| {
         let (net, store) = (net.clone(), store.clone());
-        async move { bring(&net, &store, want).await }
+        async move { bring(&net, &store, want.want).await.map_err(|e| of(want.input, e)) }
     });
     // Twice as many tasks as requests: while some wait for their bytes to be on disk, others use the network.
     all(2 * net.options().jobs, work).await?;
@@ -130,11 +137,37 @@ impl Want {
             Self::Package(_, package) => package.size,
         }
     }
+
+    /// The input it is of, as [`Lock::input_names`] calls it (of packages: the table they are chosen from).
+    fn input(&self, lock: &Lock) -> String {
+        match self {
+            Self::Blob { images, .. } => images.first().map(|image| format!("image {image}")).unwrap_or_default(),
+            Self::Chart(chart) => format!("chart {}", chart.name),
+            Self::File(file) => match file.platform {
+                Some(platform) => format!("{} {} ({platform})", file.kind.as_str(), file.name),
+                None => format!("{} {}", file.kind.as_str(), file.name),
+            },
+            Self::Wheel(wheel) => {
+                let set = lock.wheel_sets.iter().find(|set| wheel.sets.contains(&set.name));
+                format!("wheels {}", set.map_or(wheel.file.as_str(), |set| set.name.as_str()))
+            }
+            Self::Package(_, package) => format!("debian {}", package.debian),
+        }
+    }
+}
+
+/// The same failure, with the input it is of.
+fn of(input: String, error: SourceError) -> SourceError {
+    match error {
+        // Neither is any input's fault.
+        SourceError::Internal(_) | SourceError::Store(_) => error,
+        error => SourceError::Of { input, source: Box::new(error) },
+    }
 }
 
 /// What is to be brought, each digest once, largest first; and how many blobs are there already.
-fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), SourceError> {
-    let mut wants: BTreeMap<Digest, Want> = BTreeMap::new();
+fn list(store: &Store, lock: &Lock) -> Result<(Vec<Wanted>, usize), SourceError> {
+    let mut wants: BTreeMap<Digest, Wanted> = BTreeMap::new();
     let mut there = std::collections::BTreeSet::new();
     for image in &lock.images {
         let source = Arc::new(image.source.clone().unwrap_or_else(|| image.reference.clone()));
@@ -146,9 +179,10 @@ fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), SourceError> {
             let (digest, size) = (blob.digest, blob.size);
             match wants.entry(digest) {
                 Entry::Vacant(slot) => {
-                    slot.insert(Want::Blob { images: vec![source.clone()], digest, size });
+                    let want = Want::Blob { images: vec![source.clone()], digest, size };
+                    slot.insert(Wanted { input: format!("image {}", image.reference), want });
                 }
-                Entry::Occupied(mut slot) => slot.get_mut().also_at(&source),
+                Entry::Occupied(mut slot) => slot.get_mut().want.also_at(&source),
             }
         }
     }
@@ -160,11 +194,12 @@ fn list(store: &Store, lock: &Lock) -> Result<(Vec<Want>, usize), SourceError> {
         if store.has(&digest, size) {
             there.insert(digest);
         } else {
-            wants.entry(digest).or_insert(want);
+            let input = want.input(lock);
+            wants.entry(digest).or_insert(Wanted { input, want });
         }
     }
-    let mut wants: Vec<Want> = wants.into_values().collect();
-    wants.sort_by_key(|want| std::cmp::Reverse(want.size()));
+    let mut wants: Vec<Wanted> = wants.into_values().collect();
+    wants.sort_by_key(|wanted| std::cmp::Reverse(wanted.want.size()));
     Ok((wants, there.len()))
 }
 

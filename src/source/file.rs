@@ -44,11 +44,11 @@ pub async fn resolve_file(net: &Net, store: &Arc<Store>, request: &FileRequest) 
     let label = label(request.kind, &request.name, request.platform);
     let (digest, size) = get(net, store, &request.url, &label, request.sha256, None).await?;
     let (url, wanted) = (request.url.clone(), request.member.clone());
-    let what = self::label(request.kind, &request.name, None);
     let program = (request.kind == FileKind::Tool || request.executable).then_some(request.platform).flatten();
     let look = move |store: &Store| {
-        let member = wanted.map(|path| member(store, &digest, &url, path)).transpose()?;
+        let member = wanted.map(|path| self::member(store, &digest, &url, path)).transpose()?;
         if let Some(platform) = program {
+            let what = shown(&url, member.as_ref());
             check_program(store, &member.as_ref().map_or(digest, |m| m.digest), &what, platform)?;
         }
         Ok(member)
@@ -145,13 +145,24 @@ fn member(store: &Store, archive: &Digest, url: &str, path: String) -> Result<Lo
     Ok(LockedMember { path, digest, size })
 }
 
+/// What of a URL is meant, for people.
+fn shown(url: &str, member: Option<&LockedMember>) -> String {
+    let url = crate::model::url_policy::shown(url);
+    match member {
+        Some(member) => format!("`{}` of `{url}`", member.path),
+        None => format!("`{url}`"),
+    }
+}
+
 /// Whether what the lab gets of a locked file is a program for the platform it claims.
 ///
 /// # Errors
 /// When it is none, is for another platform, or is not in the store.
 pub fn check_executable(store: &Store, file: &LockedFile) -> Result<(), SourceError> {
     match file.platform {
-        Some(platform) => check_program(store, &file.content().0, &label(file.kind, &file.name, None), platform),
+        Some(platform) => {
+            check_program(store, &file.content().0, &shown(&file.url, file.member.as_ref()), platform)
+        }
         None => Ok(()),
     }
 }
@@ -169,6 +180,7 @@ fn check_program(store: &Store, digest: &Digest, what: &str, platform: Platform)
         exe::Program::Other(it) if it.contains("archive") || it.contains(" file") => {
             "; name the program inside it with `member`"
         }
+        exe::Program::Other(it) if it.contains("HTML") => "; the URL leads to a page, not to the file itself",
         _ => "",
     };
     let there = format!("it is {program}{more}");
@@ -193,7 +205,7 @@ mod tests {
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
         elf[18] = 62;
         let error = check(&elf).unwrap_err();
-        assert_eq!(error, "tool kind is not for linux/arm64: it is a program for linux/amd64");
+        assert_eq!(error, "`https://x.org/kind` is not for linux/arm64: it is a program for linux/amd64");
         assert!(check(b"\x1f\x8b\x08").unwrap_err().contains("`member`"));
         assert!(check(b"<html>").unwrap_err().contains("HTML"));
     }

@@ -22,3 +22,4 @@ mod tls;
 pub use error::{ErrorKind, SourceError};
 pub use net::Net;
 pub use options::NetOptions;
+pub use wheel::WheelError;

@@ -9,6 +9,7 @@ use crate::model::box_packages;
 use crate::model::image_def::ImageDef;
 use crate::model::lock::{PackageSet, WheelSetLock, box_set, essential_set, image_set, toolchain_set, wheel_set};
 use crate::model::platform::Platform;
+use crate::model::source_map::SourceMap;
 
 /// The `image.toml` files of a profile, by their path as the profile gives it, with what folders they name hold.
 pub type ImageDefs = BTreeMap<String, DefOnDisk>;
@@ -21,6 +22,8 @@ pub struct DefOnDisk {
     /// For every `from` beside it: the files meant, as path below that `from` (empty for a file itself) and path relative to
     /// the profile's folder.
     pub files: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where it says it.
+    pub sources: SourceMap,
 }
 
 /// A suite to take packages from.

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use super::choose::enter_wheel;
 use crate::model::box_packages::programs;
 use crate::model::image::ImageRef;
-use crate::model::lock::{FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedWheel, toolchain_set};
-use crate::model::platform::Platform;
+use crate::model::lock::{Lock, LockedChart, LockedFile, LockedImage, LockedWheel, toolchain_set};
 use crate::model::profile::Profile;
+use crate::ops::failed::{self, Doing, FileKey, file_name};
+use crate::ops::places::{self, Part, is_untagged};
 use crate::ops::profile::OnDisk;
 use crate::ops::{Ctx, OpsError};
 use crate::source::chart::ChartRequest;
 use crate::source::debian::DebianError;
 use crate::source::file::FileRequest;
-use crate::source::{Net, SourceError, chart, debian, file, oci, wheel};
+use crate::source::{ErrorKind, Net, SourceError, chart, debian, file, oci, wheel};
 use crate::store::Store;
 
 /// An input that must be asked for.
@@ -24,8 +25,6 @@ pub(super) enum Ask {
     Debian(String),
     Wheels(String),
 }
-
-pub(super) type FileKey = (FileKind, String, Option<Platform>);
 
 /// An answer.
 pub(super) enum Answer {
@@ -52,13 +51,6 @@ impl Answer {
     }
 }
 
-pub(super) fn file_name((kind, name, platform): &FileKey) -> String {
-    match platform {
-        Some(platform) => format!("{} {name} ({platform})", kind.as_str()),
-        None => format!("{} {name}", kind.as_str()),
-    }
-}
-
 /// Asks the network.
 pub(super) async fn answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, ask: Ask) -> Result<Answer, OpsError> {
     let net = &ctx.net;
@@ -66,11 +58,17 @@ pub(super) async fn answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, ask: As
         Ask::Debian(name) => debian_answer(ctx, store, disk, &name).await,
         Ask::Wheels(name) => wheels_answer(net, store, disk, &name).await,
         Ask::Image(reference) => {
-            let named = |e: SourceError| wrap(format!("image {reference}"), e);
             let input = disk.inputs.images.get(&reference).cloned().unwrap_or_default();
             let platforms: Vec<_> = input.platforms.iter().copied().collect();
             let asked = input.source.as_ref().unwrap_or(&reference);
-            let found = oci::resolve(net, store, asked, &platforms).await.map_err(named)?;
+            let untagged = is_untagged(disk, &reference);
+            let found = match oci::resolve(net, store, asked, &platforms).await {
+                Ok(found) => found,
+                Err(error) => return Err(image_failed(net, disk, &reference, asked, untagged, error).await),
+            };
+            if untagged {
+                warn_of_latest(ctx, disk, &reference);
+            }
             Ok(Answer::Image(LockedImage {
                 reference,
                 source: input.source,
@@ -91,7 +89,7 @@ pub(super) async fn answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, ask: As
                 version: input.version.clone(),
                 sha256: input.sha256,
             };
-            let named = |e| wrap(format!("chart {name}"), e);
+            let named = |e| failed(disk, &format!("chart {name}"), e);
             Ok(Answer::Chart(chart::resolve_chart(net, store, &request).await.map_err(named)?))
         }
         Ask::File(key) => {
@@ -108,14 +106,42 @@ pub(super) async fn answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, ask: As
                 member: input.member.clone(),
                 executable: input.executable,
             };
-            let named = |e| wrap(file_name(&key), e);
+            let named = |e| failed(disk, &file_name(&key), e);
             Ok(Answer::File(file::resolve_file(net, store, &request).await.map_err(named)?))
         }
     }
 }
 
-fn wrap(input: String, error: SourceError) -> OpsError {
-    OpsError::Input { input, source: Box::new(error.into()) }
+fn failed(disk: &OnDisk, input: &str, error: SourceError) -> OpsError {
+    failed::input(disk, input, Doing::Locking, error)
+}
+
+/// The error for an image; of a tag that is not there, with those that are.
+async fn image_failed(
+    net: &Net,
+    disk: &OnDisk,
+    reference: &ImageRef,
+    asked: &ImageRef,
+    untagged: bool,
+    error: SourceError,
+) -> OpsError {
+    let name = format!("image {reference}");
+    let by_tag = matches!(error, SourceError::Image { by_digest: false, .. });
+    if !by_tag || error.kind() != ErrorKind::NotFound {
+        return failed(disk, &name, error);
+    }
+    let tags = oci::tags(net, asked).await;
+    failed::image(disk, &name, untagged, &tags, error)
+}
+
+/// A tag that nobody wrote moves, and whoever locks anew gets what it is by then.
+fn warn_of_latest(ctx: &Ctx, disk: &OnDisk, reference: &ImageRef) {
+    let input = format!("image {reference}");
+    let place = places::of(disk, &input, Part::Source).map(|at| format!("{at}: ")).unwrap_or_default();
+    ctx.reporter.warn(&format!(
+        "{place}{input}: the profile writes no tag, so `latest` is locked, which moves; write the one you want: ref = \"{}:TAG\"",
+        reference.name()
+    ));
 }
 
 async fn debian_answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, name: &str) -> Result<Answer, OpsError> {
@@ -133,7 +159,7 @@ async fn debian_answer(ctx: &Ctx, store: &Arc<Store>, disk: &OnDisk, name: &str)
         sets: disk.inputs.package_sets.values().filter(|s| s.debian == name).cloned().collect(),
     };
     let found = debian::resolve(&ctx.net, store, &request).await;
-    let failed = |e| too_old(&disk.profile, &e).unwrap_or_else(|| wrap(format!("debian {name}"), e));
+    let failed = |e| too_old(&disk.profile, &e).unwrap_or_else(|| failed(disk, &format!("debian {name}"), e));
     Ok(Answer::Debian(found.map_err(failed)?))
 }
 
@@ -162,7 +188,7 @@ async fn wheels_answer(net: &Net, store: &Arc<Store>, disk: &OnDisk, name: &str)
         python: set.python.clone(),
         platform: *platform,
     };
-    let mut wheels = wheel::resolve(net, store, &request).await.map_err(|e| wrap(format!("wheels {name}"), e))?;
+    let mut wheels = wheel::resolve(net, store, &request).await.map_err(|e| failed(disk, &format!("wheels {name}"), e))?;
     for wheel in &mut wheels {
         wheel.sets = vec![name.to_owned()];
     }

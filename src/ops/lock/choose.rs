@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LockOptions;
-use super::ask::{Ask, FileKey, file_name};
+use super::ask::Ask;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LABIMG, Lock, LockedWheel, satisfies};
 use crate::ops::OpsError;
+use crate::ops::failed::{FileKey, file_name};
 use crate::ops::profile::OnDisk;
 
 /// The names (as [`Lock::input_names`] gives them) that must be resolved though the old lock may have them.

@@ -7,6 +7,7 @@
 //! | `client` | manifests and blobs from those servers |
 //! | `resolve` | reference + platforms -> digests |
 //! | `pick` | the manifest of each platform out of an index, and of the indexes in it |
+//! | `tags` | the tags of a repository, for hints |
 //! | `check` | what makes a manifest usable |
 
 pub(super) mod auth;
@@ -15,6 +16,8 @@ mod client;
 mod endpoint;
 mod pick;
 mod resolve;
+mod tags;
 
 pub use client::{fetch_blob, fetch_manifest};
 pub use resolve::{Resolved, fetch_image_manifests, resolve};
+pub use tags::{Tags, tags};

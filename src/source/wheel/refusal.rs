@@ -9,6 +9,7 @@ use super::pip::name_of;
 use super::{Target, WheelError};
 use crate::model::pep440::same_version;
 use crate::model::url_policy::shown;
+use crate::model::version::newest_first;
 use crate::model::wheel::{WheelName, normalized};
 use crate::source::SourceError;
 
@@ -117,7 +118,7 @@ fn missing(files: &[PageFile], requirement: String, project: String, said: &str,
         let there = listed(of_it.iter().map(|w| w.tag.text()));
         return WheelError::Unfit { requirement, wanted: target.to_string(), there };
     }
-    let there = listed(wheels.iter().filter(|w| fits(w)).map(|w| w.version.clone()));
+    let there = newest(wheels.iter().filter(|w| fits(w)).map(|w| w.version.clone()));
     let more = said.lines().find(|l| l.contains("require a different python version"));
     let more = more.map(|l| format!("; {}", clean(l.trim_start_matches("ERROR: ").trim()))).unwrap_or_default();
     WheelError::Version { project, requirement, there: if there.is_empty() { "none".into() } else { there }, more }
@@ -138,10 +139,23 @@ fn source_version(file: &str, project: &str) -> Option<String> {
 
 fn listed(names: impl Iterator<Item = String>) -> String {
     let all: BTreeSet<String> = names.collect();
-    let first: Vec<&str> = all.iter().take(MOST_NAMES).map(String::as_str).collect();
-    let more = all.len().saturating_sub(MOST_NAMES);
+    in_short(all.iter().map(String::as_str), all.len())
+}
+
+/// The first few of so many names.
+fn in_short<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
+    let first: Vec<&str> = names.take(MOST_NAMES).collect();
+    let more = count.saturating_sub(MOST_NAMES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", first.join(", "))
+}
+
+/// Some versions, the newest first.
+fn newest(versions: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = versions.collect();
+    all.sort_by(|a, b| newest_first(a, b));
+    all.dedup();
+    in_short(all.iter().map(String::as_str), all.len())
 }
 
 /// One line without control characters, with nothing secret in its URLs.
@@ -182,6 +196,9 @@ mod tests {
         );
         let text = told(&["foo-1-py3-none-any.whl"], "foo>=2");
         assert!(text.contains("with wheels that fit there are 1"), "{text}");
+        let many: Vec<String> = (0..12).map(|minor| format!("foo-0.{minor}.1-py3-none-any.whl")).collect();
+        let text = told(&many.iter().map(String::as_str).collect::<Vec<_>>(), "foo==99");
+        assert!(text.ends_with("there are 0.11.1, 0.10.1, 0.9.1, 0.8.1, 0.7.1, 0.6.1, 0.5.1, 0.4.1 and 4 more"), "{text}");
     }
 
     #[test]
