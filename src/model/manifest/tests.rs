@@ -119,7 +119,8 @@ fn of_a_key_that_is_twice_the_last_one_counts_and_is_told() {
 
 #[test]
 fn quoted_texts_may_go_on_less_indented_than_their_key() {
-    let value = one("a:\n    b: \"one\n  two \\\n      \\  three\"\n    c: 'it''s\n\n'\n    d: \"x\n\ty\"\ne: [\"a\nb\", 1]\n");
+    let value =
+        one("a:\n    b: \"one\n  two \\\n      \\  three\"\n    c: 'it''s\n\n'\n    d: \"x\n\ty\"\ne: [\"a\nb\", 1]\n");
     assert_eq!(value["a"], json!({"b": "one two   three", "c": "it's\n", "d": "x y"}));
     assert_eq!(value["e"], json!(["a b", 1]));
     // A line that starts a document ends no quoted text.
@@ -144,7 +145,10 @@ fn null_is_no_value() {
     assert_eq!((objects.len(), objects[0].name(), objects[0].namespace()), (1, "", None));
     assert_eq!(found(text), [("a/b".to_owned(), "spec.initContainers[2].image".to_owned(), 8)]);
     assert_eq!(parse("apiVersion: v1\nkind: PodList\nitems: null\n").unwrap(), []);
-    assert_eq!(parse("apiVersion: v1\nkind: Pod\nspec: null\nmetadata: {namespace: ''}\n").unwrap()[0].namespace(), None);
+    assert_eq!(
+        parse("apiVersion: v1\nkind: Pod\nspec: null\nmetadata: {namespace: ''}\n").unwrap()[0].namespace(),
+        None
+    );
 }
 
 #[test]
@@ -255,4 +259,34 @@ fn injected_images_are_left_to_istio() {
     };
     assert_eq!(found(&pod("annotations: {inject.istio.io/templates: gateway}")), []);
     assert_eq!(found(&pod("name: x")).len(), 1);
+}
+
+#[test]
+fn zz_corpus_tmp() {
+    let Ok(dir) = std::env::var("CORPUS_TMP") else { return };
+    let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    for path in all.into_iter().filter(|p| p.extension().is_some_and(|e| e == "yaml")) {
+        match read(&std::fs::read(&path).unwrap()) {
+            Ok(m) => {
+                for o in &m.objects {
+                    for u in images(o) {
+                        println!(
+                            "IMG\t{}\t{}\t{}\t{}\t{}\t{}",
+                            path.file_name().unwrap().display(),
+                            u.line,
+                            o.kind(),
+                            o.name(),
+                            u.path,
+                            u.reference
+                        );
+                    }
+                }
+                for r in m.remarks {
+                    println!("REMARK {} {} {}", path.display(), r.line, r.what);
+                }
+            }
+            Err(e) => println!("ERR {} {e}", path.display()),
+        }
+    }
 }

@@ -117,10 +117,7 @@ fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, 
 /// The package indices among the files a Release file lists.
 ///
 /// A line that is wrong is kept as that: whoever wants that very index is told.
-fn indices(
-    listed: Option<&str>,
-    url: &str,
-) -> Result<BTreeMap<String, Result<(Digest, u64), String>>, SourceError> {
+fn indices(listed: Option<&str>, url: &str) -> Result<BTreeMap<String, Result<(Digest, u64), String>>, SourceError> {
     let bad = |why: String| DebianError::Release { url: url.to_owned(), why };
     let listed = listed.ok_or_else(|| bad("it has no SHA256 digests".to_owned()))?;
     let mut found = BTreeMap::new();
