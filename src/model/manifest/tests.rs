@@ -260,33 +260,3 @@ fn injected_images_are_left_to_istio() {
     assert_eq!(found(&pod("annotations: {inject.istio.io/templates: gateway}")), []);
     assert_eq!(found(&pod("name: x")).len(), 1);
 }
-
-#[test]
-fn zz_corpus_tmp() {
-    let Ok(dir) = std::env::var("CORPUS_TMP") else { return };
-    let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    all.sort();
-    for path in all.into_iter().filter(|p| p.extension().is_some_and(|e| e == "yaml")) {
-        match read(&std::fs::read(&path).unwrap()) {
-            Ok(m) => {
-                for o in &m.objects {
-                    for u in images(o) {
-                        println!(
-                            "IMG\t{}\t{}\t{}\t{}\t{}\t{}",
-                            path.file_name().unwrap().display(),
-                            u.line,
-                            o.kind(),
-                            o.name(),
-                            u.path,
-                            u.reference
-                        );
-                    }
-                }
-                for r in m.remarks {
-                    println!("REMARK {} {} {}", path.display(), r.line, r.what);
-                }
-            }
-            Err(e) => println!("ERR {} {e}", path.display()),
-        }
-    }
-}

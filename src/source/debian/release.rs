@@ -125,7 +125,10 @@ fn indices(listed: Option<&str>, url: &str) -> Result<BTreeMap<String, Result<(D
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let Some(path) = words.last() else { continue };
         let path = path.trim_start_matches("./").to_owned();
-        let read = file(&words).ok_or_else(|| format!("`{line}` under SHA256 has no digest and size"));
+        let read = file(&words).ok_or_else(|| {
+            let shown: String = line.chars().take(200).collect();
+            format!("`{shown}` under SHA256 has no digest and size")
+        });
         // Of two lines the one that can be read counts.
         if read.is_ok() || !found.contains_key(&path) {
             found.insert(path, read);
