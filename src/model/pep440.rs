@@ -32,7 +32,16 @@ fn canonical(text: &str) -> Option<String> {
     let (release, after) = release(rest)?;
     out += &release;
     rest = after;
-    let pre = [("alpha", "a"), ("beta", "b"), ("preview", "rc"), ("pre", "rc"), ("rc", "rc"), ("a", "a"), ("b", "b"), ("c", "rc")];
+    let pre = [
+        ("alpha", "a"),
+        ("beta", "b"),
+        ("preview", "rc"),
+        ("pre", "rc"),
+        ("rc", "rc"),
+        ("a", "a"),
+        ("b", "b"),
+        ("c", "rc"),
+    ];
     part(&mut rest, &pre, &mut out);
     let digits = rest.strip_prefix('-').filter(|r| r.starts_with(|c: char| c.is_ascii_digit()));
     match digits {

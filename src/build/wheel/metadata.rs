@@ -58,9 +58,8 @@ pub fn programs(entry_points: &str) -> Result<Vec<Program>, String> {
             wanted = matches!(section.trim(), "console_scripts" | "gui_scripts");
         } else if wanted {
             let program = program(line).ok_or_else(|| format!("its entry point `{line}` names no program"))?;
-            if programs.iter().any(|known: &Program| known.name == program.name) {
-                return Err(format!("two of its entry points are called `{}`", program.name));
-            }
+            // As with pip, of two of one name the last one counts.
+            programs.retain(|known: &Program| known.name != program.name);
             programs.push(program);
         }
     }
@@ -107,7 +106,8 @@ mod tests {
         {
             assert!(programs(&format!("[console_scripts]\n{line}\n")).is_err(), "{line}");
         }
-        assert!(programs("[console_scripts]\na=b:c\na=d:e\n").is_err());
+        let twice = programs("[console_scripts]\na=b:c\na=d:e\n").unwrap();
+        assert!(twice.len() == 1 && twice[0].script().contains("from d import e\n"));
     }
 
     #[test]

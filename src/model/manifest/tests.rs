@@ -119,7 +119,8 @@ fn of_a_key_that_is_twice_the_last_one_counts_and_is_told() {
 
 #[test]
 fn quoted_texts_may_go_on_less_indented_than_their_key() {
-    let value = one("a:\n    b: \"one\n  two \\\n      \\  three\"\n    c: 'it''s\n\n'\n    d: \"x\n\ty\"\ne: [\"a\nb\", 1]\n");
+    let value =
+        one("a:\n    b: \"one\n  two \\\n      \\  three\"\n    c: 'it''s\n\n'\n    d: \"x\n\ty\"\ne: [\"a\nb\", 1]\n");
     assert_eq!(value["a"], json!({"b": "one two   three", "c": "it's\n", "d": "x y"}));
     assert_eq!(value["e"], json!(["a b", 1]));
     // A line that starts a document ends no quoted text.
@@ -144,7 +145,10 @@ fn null_is_no_value() {
     assert_eq!((objects.len(), objects[0].name(), objects[0].namespace()), (1, "", None));
     assert_eq!(found(text), [("a/b".to_owned(), "spec.initContainers[2].image".to_owned(), 8)]);
     assert_eq!(parse("apiVersion: v1\nkind: PodList\nitems: null\n").unwrap(), []);
-    assert_eq!(parse("apiVersion: v1\nkind: Pod\nspec: null\nmetadata: {namespace: ''}\n").unwrap()[0].namespace(), None);
+    assert_eq!(
+        parse("apiVersion: v1\nkind: Pod\nspec: null\nmetadata: {namespace: ''}\n").unwrap()[0].namespace(),
+        None
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use granit_parser::ErrorKind;
 
-use crate::model::manifest;
+use crate::model::manifest::{self, MAX_BYTES};
 
 /// How many bytes are read at a time.
 const PIECE: usize = 256 * 1024;
@@ -13,20 +13,23 @@ const PIECE: usize = 256 * 1024;
 pub type Chars<'a> = Box<dyn Iterator<Item = Result<char, ErrorKind>> + 'a>;
 
 /// The characters of `reader`, a byte-order mark left out. UTF-8, in which what is none becomes U+FFFD; UTF-16 where a mark says so,
-/// which is read as a whole.
+/// which is read as a whole and has a limit.
 ///
 /// # Errors
-/// A stream that can not be read, and UTF-16 that is none.
+/// A stream that can not be read, and UTF-16 that is none or is too much.
 pub fn chars<'a>(mut reader: impl Read + 'a) -> Result<Chars<'a>, String> {
     let mut head = Vec::new();
     reader.by_ref().take(3).read_to_end(&mut head).map_err(|e| e.to_string())?;
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
-        reader.read_to_end(&mut head).map_err(|e| e.to_string())?;
+        reader.take(MAX_BYTES as u64).read_to_end(&mut head).map_err(|e| e.to_string())?;
+        if head.len() > MAX_BYTES {
+            return Err(format!("more than {MAX_BYTES} bytes of UTF-16"));
+        }
         let text = manifest::decode(&head).map_err(|e| e.to_string())?.into_owned();
-        return Ok(Box::new(text.chars().collect::<Vec<_>>().into_iter().map(Ok)));
+        return Ok(Box::new(Utf8::new(io::Cursor::new(text.into_bytes()))));
     }
     let rest = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).to_vec();
-    Ok(Box::new(Utf8 { reader: io::Cursor::new(rest).chain(reader), bytes: Vec::new(), text: String::new(), at: 0 }))
+    Ok(Box::new(Utf8::new(io::Cursor::new(rest).chain(reader))))
 }
 
 struct Utf8<R> {
@@ -39,6 +42,10 @@ struct Utf8<R> {
 }
 
 impl<R: Read> Utf8<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, bytes: Vec::new(), text: String::new(), at: 0 }
+    }
+
     /// Reads the next piece; whether there was one.
     fn fill(&mut self) -> io::Result<bool> {
         self.text.clear();

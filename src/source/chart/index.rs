@@ -20,9 +20,10 @@ const MAX_DEPTH: usize = 160;
 /// The most versions of one chart, and the most URLs of one version.
 const MOST: usize = 100_000;
 
-/// How many texts with an anchor are kept, and how long they may be.
+/// How many texts with an anchor are kept, how long they may be, and how many bytes aliases of them may stand for together.
 const MOST_ANCHORS: usize = 10_000;
-const LONGEST_ANCHOR: usize = 4096;
+const LONGEST_ANCHOR: usize = 256;
+const MOST_ALIASED: usize = 16 << 20;
 
 /// One version of a chart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn versions_of<'a>(reader: impl Read + 'a, chart: &str) -> Result<Option<Ver
     options.block_nesting_limit = MAX_DEPTH;
     options.bom_inside_document_as_content = true;
     let parser = Parser::new_from_fallible_iter_with_options(chars(reader)?, options);
-    let mut walk = Walk { parser, anchors: HashMap::new() };
+    let mut walk = Walk { parser, anchors: HashMap::new(), aliased: 0 };
     let mut found = None;
     let mut entries = false;
     if walk.next()? != Node::Mapping {
@@ -95,6 +96,8 @@ struct Walk<'a> {
     parser: Parser<'static, FallibleBufferedInput<Chars<'a>>>,
     /// Texts with an anchor; lists and mappings with one are not kept.
     anchors: HashMap<usize, String>,
+    /// Bytes that aliases stood for so far.
+    aliased: usize,
 }
 
 impl Walk<'_> {
@@ -111,7 +114,16 @@ impl Walk<'_> {
                 Event::SequenceStart(..) => Node::List,
                 Event::MappingStart(..) => Node::Mapping,
                 Event::SequenceEnd | Event::MappingEnd | Event::DocumentEnd | Event::StreamEnd => Node::End,
-                Event::Alias(id) => self.anchors.get(&id).map_or(Node::Null, |text| Node::Text(text.clone())),
+                Event::Alias(id) => match self.anchors.get(&id) {
+                    Some(text) => {
+                        self.aliased += text.len();
+                        if self.aliased > MOST_ALIASED {
+                            return Err("its aliases stand for too much".to_owned());
+                        }
+                        Node::Text(text.clone())
+                    }
+                    None => Node::Null,
+                },
                 _ => continue,
             });
         }
@@ -305,6 +317,8 @@ generated: null
         assert_eq!(read(json, "web").unwrap(), found);
         let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(versions_of(&wide[..], "web").unwrap().unwrap(), found);
+        let bomb = format!("a: &a {}\nentries:\n  web:\n  - {{urls: [{}]}}\n", "x".repeat(200), "*a, ".repeat(100_000));
+        assert!(versions_of(bomb.as_bytes(), "web").is_err());
         // A description in Latin-1 is nobody's business here.
         let mut latin = b"\xef\xbb\xbfabout: J\xf6rg\n".to_vec();
         latin.extend_from_slice(text.as_bytes());

@@ -139,8 +139,8 @@ fn bare(version: &str) -> &str {
 
 async fn find_http(net: &Net, store: &Arc<Store>, request: &ChartRequest) -> Result<Found, SourceError> {
     let base = folder(&request.repo)?;
-    let url = below(&base, "index.yaml")
-        .map_err(|e| SourceError::Setting { what: "URL".to_owned(), why: e.to_string() })?;
+    let url =
+        below(&base, "index.yaml").map_err(|e| SourceError::Setting { what: "URL".to_owned(), why: e.to_string() })?;
     let shown = url.to_string();
     let index = get_index(net, store, url.as_str()).await?;
     let chart = request.chart.clone();
@@ -149,8 +149,9 @@ async fn find_http(net: &Net, store: &Arc<Store>, request: &ChartRequest) -> Res
     let versions = read.await.map_err(|e| SourceError::Internal(e.to_string()))?.map_err(bad)?;
     let versions = versions.ok_or_else(|| bad(format!("no chart `{}` in this repository", request.chart)))?;
     if versions.skipped > 0 {
-        let skipped = versions.skipped;
-        net.reporter().note(&format!("`{shown}`: of chart `{}`, {skipped} without a version passed over", request.chart));
+        let (skipped, chart) = (versions.skipped, &request.chart);
+        let entries = if skipped == 1 { "1 entry names".to_owned() } else { format!("{skipped} entries name") };
+        net.reporter().note(&format!("`{shown}`: of chart `{chart}`, {entries} no version; passed over"));
     }
     let entry = pick(&versions, &request.version).map_err(|why| bad(format!("chart `{}`: {why}", request.chart)))?;
     let first = entry.urls.first().map(|url| url.trim());
@@ -165,7 +166,8 @@ async fn find_http(net: &Net, store: &Arc<Store>, request: &ChartRequest) -> Res
         let known = sha256(text);
         if known.is_none() {
             let name = &request.name;
-            net.reporter().warn(&format!("chart {name}: `{shown}` has no SHA-256 of it but `{text}`: what comes is locked"));
+            net.reporter()
+                .warn(&format!("chart {name}: `{shown}` has no SHA-256 of it but `{text}`: what comes is locked"));
         }
         known
     });
@@ -311,7 +313,9 @@ mod tests {
     #[test]
     fn digests_and_tags_have_several_spellings() {
         let digest = Digest::of(b"x");
-        for text in [digest.hex(), digest.to_string(), digest.hex().to_uppercase(), format!(" SHA256:{} ", digest.hex())] {
+        for text in
+            [digest.hex(), digest.to_string(), digest.hex().to_uppercase(), format!(" SHA256:{} ", digest.hex())]
+        {
             assert_eq!(sha256(&text), Some(digest), "{text}");
         }
         assert_eq!((sha256("md5:00"), sha256("12")), (None, None));

@@ -172,7 +172,8 @@ pub(super) mod tests {
         let windows = find(&[("web\\Chart.yaml", &own), ("web\\charts\\db\\Chart.yaml", &chart("db", "2.0.0"))]);
         assert_eq!((windows.name.as_str(), windows.inner.len()), ("web", 1));
         let nameless: &[u8] = b"description: null\nversion: null\n";
-        let odd: &[u8] = b"\xef\xbb\xbfname: web\nversion: 0.9\nversion: 1.0.0\ndescription: \"one\ntwo\"\nkeywords: null\n";
+        let odd: &[u8] =
+            b"\xef\xbb\xbfname: web\nversion: 0.9\nversion: 1.0.0\ndescription: \"one\ntwo\"\nkeywords: null\n";
         let found = find(&[
             ("web/charts/lib/Chart.yaml", nameless),
             ("web/charts/_off/Chart.yaml", b"x: ["),

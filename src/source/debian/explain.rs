@@ -51,7 +51,9 @@ pub fn unmet(search: &Search<'_>, owner: Id, group: &str) -> String {
     for relation in relation::alternatives(group).filter_map(Result::ok) {
         match lack(search, &relation) {
             Lack::Nothing => lacking.push(match search.universe().odd(relation.name) {
-                Some(odd) => format!("no {} that can be read (`{}`, line {}: {})", odd.name, odd.url, odd.line, odd.why),
+                Some(odd) => {
+                    format!("no {} that can be read (`{}`, line {}: {})", odd.name, odd.url, odd.line, odd.why)
+                }
                 None => format!("nothing called {}", relation.name),
             }),
             Lack::Has(text) => lacking.push(text),

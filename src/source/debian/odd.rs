@@ -3,6 +3,9 @@
 /// How lines of odd entries start; no package's name has it in it.
 const ODD: &str = "!";
 
+/// The most characters kept of a name, a URL, and what is wrong.
+const LONGEST: usize = 300;
+
 /// How many odd packages a note names.
 const MOST_NAMED: usize = 3;
 
@@ -31,7 +34,10 @@ impl<'a> Odd<'a> {
 
     /// Appends its line.
     pub fn append(&self, out: &mut String) {
-        let plain = |text: &str| text.replace(|c: char| c.is_control(), " ");
+        // On one line, and no longer than a person reads.
+        let plain = |text: &str| -> String {
+            text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+        };
         let Self { name, line, url, why, .. } = self;
         let essential = if self.essential { "E" } else { "" };
         out.push_str(&format!("{ODD}\t{}\t{essential}\t{line}\t{}\t{}\n", plain(name), plain(url), plain(why)));

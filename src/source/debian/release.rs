@@ -117,10 +117,7 @@ fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, 
 /// The package indices among the files a Release file lists.
 ///
 /// A line that is wrong is kept as that: whoever wants that very index is told.
-fn indices(
-    listed: Option<&str>,
-    url: &str,
-) -> Result<BTreeMap<String, Result<(Digest, u64), String>>, SourceError> {
+fn indices(listed: Option<&str>, url: &str) -> Result<BTreeMap<String, Result<(Digest, u64), String>>, SourceError> {
     let bad = |why: String| DebianError::Release { url: url.to_owned(), why };
     let listed = listed.ok_or_else(|| bad("it has no SHA256 digests".to_owned()))?;
     let mut found = BTreeMap::new();
@@ -128,7 +125,10 @@ fn indices(
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let Some(path) = words.last() else { continue };
         let path = path.trim_start_matches("./").to_owned();
-        let read = file(&words).ok_or_else(|| format!("`{line}` under SHA256 has no digest and size"));
+        let read = file(&words).ok_or_else(|| {
+            let shown: String = line.chars().take(200).collect();
+            format!("`{shown}` under SHA256 has no digest and size")
+        });
         // Of two lines the one that can be read counts.
         if read.is_ok() || !found.contains_key(&path) {
             found.insert(path, read);

@@ -162,7 +162,11 @@ impl Entry<'_> {
         Digest::from_hex(self.sha256).map_err(|_| "it has no SHA256 digest".to_owned())?;
         let steps = |path: &str| path.split('/').all(|step| !matches!(step, "" | "." | ".."));
         // U+FFFD: it was no UTF-8.
-        if !steps(self.filename) || self.filename.contains('\u{fffd}') || self.filename.contains(['?', '#', '\\', '%']) || has_control(self.filename) {
+        if !steps(self.filename)
+            || self.filename.contains('\u{fffd}')
+            || self.filename.contains(['?', '#', '\\', '%'])
+            || has_control(self.filename)
+        {
             return Err(format!("its file is `{}`, which is no path in an archive", self.filename));
         }
         Ok(())
@@ -274,11 +278,13 @@ mod tests {
     fn entries_as_other_tools_write_them_are_read() {
         let plain = short(&stanza("b", "Depends: c (= 1)\n")).unwrap();
         let spelled = |text: String| short(&text).unwrap();
-        for (from, to) in [("./pool", "/pool"), ("./pool", "/./pool/"), ("./pool/", "pool//./"), ("./pool", ".//pool")] {
+        for (from, to) in [("./pool", "/pool"), ("./pool", "/./pool/"), ("./pool/", "pool//./"), ("./pool", ".//pool")]
+        {
             assert_eq!(spelled(stanza("b", "Depends: c (= 1)\n").replace(from, to)), plain, "{to}");
         }
         let hex = Digest::of(b"b").hex();
-        let upper = stanza("b", "DEPENDS: c (1)\nnonsense\n").replace(&hex, &hex.to_uppercase()).replace("Package", "package");
+        let upper =
+            stanza("b", "DEPENDS: c (1)\nnonsense\n").replace(&hex, &hex.to_uppercase()).replace("Package", "package");
         assert_eq!(spelled(upper).replace("c (1)", "c (= 1)"), plain);
         let mut latin = b"Maintainer: J\xf6rg\n".to_vec();
         latin.extend(stanza("b", "Depends: c (= 1)\n").into_bytes());

@@ -62,7 +62,12 @@ fn json(bytes: &[u8], base: &Url) -> Result<Vec<PageFile>, String> {
         let text = |key: &str| file.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let url = join(base, text("url")?)?;
         let digest = file.pointer("/hashes/sha256").and_then(Value::as_str).and_then(sha256);
-        Some(PageFile { name: text("filename")?.to_owned(), url, digest, size: file.get("size").and_then(Value::as_u64) })
+        Some(PageFile {
+            name: text("filename")?.to_owned(),
+            url,
+            digest,
+            size: file.get("size").and_then(Value::as_u64),
+        })
     };
     Ok(page.files.iter().filter_map(file).collect())
 }
@@ -103,7 +108,8 @@ fn html(text: &str, base: &Url) -> Vec<PageFile> {
 
 fn anchored(mut url: Url) -> Option<PageFile> {
     // Beside the digest there may be `egg=…` and `subdirectory=…`.
-    let digest = url.fragment().and_then(|f| f.split('&').find_map(|part| part.strip_prefix("sha256=")).and_then(sha256));
+    let digest =
+        url.fragment().and_then(|f| f.split('&').find_map(|part| part.strip_prefix("sha256=")).and_then(sha256));
     url.set_fragment(None);
     let name = percent_decoded(url.path_segments()?.next_back()?);
     (!name.is_empty()).then_some(PageFile { name, url, digest, size: None })
@@ -146,7 +152,8 @@ fn unescaped(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let reference = from.find(';').filter(|end| *end <= 10).and_then(|end| Some((character(&from[1..end])?, end + 1)));
+        let reference =
+            from.find(';').filter(|end| *end <= 10).and_then(|end| Some((character(&from[1..end])?, end + 1)));
         let (shown, used) = reference.unwrap_or(('&', 1));
         out.push(shown);
         rest = &from[used..];
