@@ -10,7 +10,7 @@ use super::export::{ExportError, Format, Selection, export};
 use crate::base::digest::Digest;
 use crate::base::report::{Reporter, Silent};
 use crate::model::lock::{
-    FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, LockedManifest, LockedMember,
+    FileKind, Lock, LockedChart, LockedFile, LockedImage, LockedLocal, LockedManifest, LockedMember, wire,
 };
 use crate::model::platform::Platform;
 use crate::store::bundle::{Bundle, BundleError, Options, Written, write};
@@ -102,7 +102,10 @@ impl Lab {
     }
 
     fn try_bundle(&self, name: &str) -> Result<Written, BundleError> {
-        let description = describe("name = \"lab\"\n", "version = 1\n", &self.lock, &[], &self.store)?;
+        let mut sorted = self.lock.clone();
+        sorted.sort();
+        let text = wire::to_text(&sorted).unwrap();
+        let description = describe("name = \"lab\"\n", &text, &self.lock, &[], &self.store)?;
         let options = Options { threads: 2, sync: false };
         write(&description, &self.store, &self.dir.path().join(name), options, &Silent)
     }

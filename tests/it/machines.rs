@@ -287,8 +287,7 @@ fn links_in_a_folder_that_was_handed_over_are_not_followed() {
     std::os::unix::fs::symlink("../victim", world.path("small/boxes")).unwrap();
     std::fs::remove_file(world.path("victim/server-amd64.json")).unwrap();
     import(&["small.labimg"]).ends(1).says(&["small/boxes` is a link to `../victim`", "move the link away"]);
-    let mut left: Vec<_> =
-        std::fs::read_dir(world.path("victim")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut left: Vec<_> = std::fs::read_dir(world.path("victim")).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["backup.box", "package.json"]);
     // So is the whole folder; one that a person names may be a link of theirs.

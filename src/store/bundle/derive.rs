@@ -91,7 +91,8 @@ fn files(lock: &Lock) -> Vec<FileEntry> {
 
 impl Bundle {
     /// As [`Bundle::open`], and sees that the index says what the lock beside it says: whoever is given names and digests out of
-    /// the index can go by them. A lock that can not be read is left to whoever needs it.
+    /// the index can go by them. A lock that is
+    /// damaged or can not be read is left to whoever needs it.
     ///
     /// # Errors
     /// As [`Bundle::open`], and an index and a lock that do not agree.
@@ -99,8 +100,8 @@ impl Bundle {
         let bundle = Self::open(path)?;
         let lock = match bundle.text(LOCK_PATH, LOCK_LIMIT) {
             Ok(text) => wire::parse(&text).ok(),
-            Err(BundleError::Damaged { why, .. }) if why.ends_with(&format!("the limit is {LOCK_LIMIT}")) => None,
-            Err(e) => return Err(e),
+            Err(e @ BundleError::Store(_)) => return Err(e),
+            Err(_) => None,
         };
         match lock.and_then(|lock| disagreements(bundle.index(), &lock).into_iter().next()) {
             None => Ok(bundle),
