@@ -9,6 +9,7 @@ pub mod dirs;
 pub mod exe;
 pub mod flock;
 pub mod gzip;
+pub mod regular;
 pub mod report;
 pub mod shell;
 pub mod tarball;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::args_lab::{
     BoxVerb, DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
 };
+use super::local_settings::Policy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Reproducible, offline workshop labs: images, charts and tools pinned by hash, in one file.
@@ -60,6 +61,13 @@ pub struct Global {
     /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Folder that a profile's files may come from, beside its own [default: its repository] [env: LABIMG_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// What to do with `labimg.local.toml` of a folder: use it as far as it is harmless or allowed, use all of it, or none
+    /// [default: ask] [env: LABIMG_LOCAL_SETTINGS]
+    #[arg(long, global = true, value_enum, value_name = "WHAT")]
+    pub local_settings: Option<Policy>,
     /// Write JSON for machines to standard output
     #[arg(long, global = true)]
     pub json: bool,
@@ -135,6 +143,8 @@ pub enum Verb {
     PortForward(PortForwardArgs),
     /// Show the logs of what a deploy brought, or of a workload
     Logs(LogsArgs),
+    /// Allow the settings of a folder (`labimg.local.toml`), or show what they are
+    Settings(SettingsArgs),
     /// Look whether this machine is fit
     Doctor(DoctorArgs),
     /// Print the JSON Schema of profiles, or of image.toml files
@@ -390,6 +400,33 @@ pub enum StoreVerb {
         #[arg(value_name = "WHAT")]
         what: Option<String>,
     },
+}
+
+/// `labimg settings`
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub verb: SettingsVerb,
+}
+
+/// What to do with the settings of a folder.
+#[derive(Debug, Subcommand)]
+pub enum SettingsVerb {
+    /// Let the folder's settings count from now on, as they are now
+    Allow(FolderArgs),
+    /// Take that back
+    Revoke(FolderArgs),
+    /// Show the folder's settings, and whether they count
+    Show(FolderArgs),
+}
+
+/// A folder with settings.
+#[derive(Debug, Args)]
+pub struct FolderArgs {
+    /// The folder, or a file in it
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
 }
 
 /// `labimg schema`

@@ -24,7 +24,7 @@ pub fn check(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
 }
 
 fn of_profile(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let lock = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     put_locals(&store, &disk, &lock)?;

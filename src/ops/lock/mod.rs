@@ -47,7 +47,7 @@ pub struct LockOutcome {
 /// What is wrong with the profile, an unknown name in `update`, a lock that would change with `check`, or whatever keeps an
 /// input from being resolved. The lock file is then what it was before.
 pub async fn lock(ctx: &Ctx, path: &Path, options: &LockOptions) -> Result<LockOutcome, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let old = disk.read_lock()?;
     if options.check {
         return check(&disk, old);
