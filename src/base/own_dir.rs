@@ -130,7 +130,7 @@ impl OwnDir {
             Err(e) => return Err(self.failed("open", name, e)),
         };
         match file.metadata()?.is_file() {
-            true => regular::all(file, &path, limit).map(Some),
+            true => regular::read_all(file, &path, limit).map(Some),
             false => Err(regular::no_file(&path)),
         }
     }

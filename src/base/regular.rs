@@ -1,27 +1,72 @@
-//! Files that may be anything: what a folder that somebody handed over holds under a name can be a link, a pipe nobody writes
-//! into, or a device without end.
+//! Regular files under names that may hold anything: a link, a pipe nobody writes into, a device without end. They are opened
+//! without waiting for anybody, and looked at once more when they are open.
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
-/// Opens a regular file for reading. Links are followed: for what is only read, they do no harm.
+/// Opens a regular file to be read. Links are followed.
+///
+/// Looks before it opens: opening a FIFO waits for somebody to write into it, and opening a device may do something.
 ///
 /// # Errors
-/// One that is not there, and anything that is no regular file: a pipe is not waited for.
+/// [`io::ErrorKind::IsADirectory`] for a directory; whatever is neither that nor a regular file; any I/O error.
 pub fn open(path: &Path) -> io::Result<fs_err::File> {
-    let file = fs_err::OpenOptions::new().read(true).custom_flags(nonblock()).open(path)?;
-    require(&file, path)?;
+    judge(path, &fs_err::metadata(path)?)?;
+    // `open(2)`: O_NONBLOCK means nothing to a regular file. It is here for what took its place meanwhile.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    judge(path, &file.metadata()?)?;
     Ok(file)
 }
 
-/// Reads a regular file of at most `limit` bytes.
+/// Opens the regular file `below` the directory `root`, both without any link in them, as [`fs_err::canonicalize`] gives
+/// them. A link that took the place of a part of `below` meanwhile is refused, not followed (`openat2(2)`; where the kernel
+/// or a filter of system calls does not have it, only the last part is guarded).
 ///
 /// # Errors
-/// As [`open`], and a file that is larger.
-pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    all(open(path)?, path, limit)
+/// As [`open`].
+pub fn open_below(root: &Path, below: &Path) -> io::Result<fs_err::File> {
+    let path = root.join(below);
+    judge(&path, &fs_err::symlink_metadata(&path)?)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // `open(2)`: O_PATH asks for no permission to list the folder.
+    let dir = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| super::atomic::at(root, "open", e.into()))?;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let opened: OwnedFd = match openat2(&dir, below, flags, Mode::empty(), how) {
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(&dir, below, flags, Mode::empty()),
+        other => other,
+    }
+    .map_err(|e| super::atomic::at(&path, "open", e.into()))?;
+    let file = fs_err::File::from_parts(std::fs::File::from(opened), &path);
+    judge(&path, &file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file of at most `most` bytes.
+///
+/// # Errors
+/// As [`open`]; a file that is larger.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_all(open(path)?, path, most)
+}
+
+/// Reads an open file to its end, which must come after at most `most` bytes; `path` is for the message.
+///
+/// # Errors
+/// A file that is larger; any I/O error.
+pub fn read_all(file: impl Read, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()).is_ok_and(|len| len <= most) {
+        true => Ok(bytes),
+        false => Err(io::Error::other(format!("`{}` is larger than {} KiB", path.display(), most / 1024))),
+    }
 }
 
 /// Opens a file of our own to write (and read) it, making it where it is not there. A link under its name is not followed.
@@ -29,11 +74,11 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// A link, anything else that is no regular file, and I/O errors.
 pub fn open_own(path: &Path) -> io::Result<fs_err::File> {
-    let flags = nonblock() | nofollow();
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or_default();
     let mut options = fs_err::OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true).mode(0o644).custom_flags(flags);
     let file = options.open(path).map_err(|e| if is_link(path) { link(path) } else { e })?;
-    require(&file, path)?;
+    judge(path, &file.metadata()?)?;
     Ok(file)
 }
 
@@ -71,30 +116,18 @@ fn is_link(path: &Path) -> bool {
     fs_err::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_symlink())
 }
 
-/// The bytes of an open file, of which there may be `limit`.
-pub(super) fn all(file: impl Read, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > limit {
-        true => Err(io::Error::other(format!("`{}` is too large: it may have {limit} bytes", path.display()))),
-        false => Ok(bytes),
-    }
-}
-
-fn require(file: &fs_err::File, path: &Path) -> io::Result<()> {
-    if file.metadata()?.is_file() { Ok(()) } else { Err(no_file(path)) }
-}
-
 pub(super) fn no_file(path: &Path) -> io::Error {
     io::Error::other(format!("`{}` is no regular file", path.display()))
 }
 
-fn nonblock() -> i32 {
-    rustix::fs::OFlags::NONBLOCK.bits() as i32
-}
-
-fn nofollow() -> i32 {
-    rustix::fs::OFlags::NOFOLLOW.bits() as i32
+fn judge(path: &Path, meta: &std::fs::Metadata) -> io::Result<()> {
+    match (meta.is_file(), meta.is_dir()) {
+        (true, _) => Ok(()),
+        (_, true) => {
+            Err(io::Error::new(io::ErrorKind::IsADirectory, format!("`{}` is a directory, not a file", path.display())))
+        }
+        _ => Err(no_file(path)),
+    }
 }
 
 #[cfg(test)]
@@ -102,18 +135,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_a_folder_and_a_device_are_no_files() {
+    fn nothing_but_files_is_opened_and_nobody_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let pipe = dir.path().join("pipe");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
-        for path in [pipe.as_path(), dir.path(), Path::new("/dev/zero")] {
-            assert!(read(path, 10).unwrap_err().to_string().contains("no regular file"), "{}", path.display());
-            assert!(open_own(path).is_err(), "{}", path.display());
+        let at = |name: &str| dir.path().join(name);
+        fs_err::write(at("file"), "text").unwrap();
+        fs_err::os::unix::fs::symlink("file", at("link")).unwrap();
+        fs_err::os::unix::fs::symlink("/dev/zero", at("zero")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .unwrap();
+        assert_eq!(read(&at("link"), 4).unwrap(), b"text");
+        assert!(read(&at("file"), 3).unwrap_err().to_string().contains("is larger than"));
+        assert_eq!(open(dir.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        for name in ["fifo", "zero"] {
+            assert!(open(&at(name)).unwrap_err().to_string().contains("no regular file"), "{name}");
         }
-        let file = dir.path().join("file");
-        fs_err::write(&file, "12345").unwrap();
-        assert_eq!(read(&file, 5).unwrap(), b"12345");
-        assert!(read(&file, 4).unwrap_err().to_string().contains("too large"));
+        assert!(open_below(dir.path(), Path::new("fifo")).is_err());
+        assert!(open_below(dir.path(), Path::new("link")).is_err(), "whoever calls it has resolved links");
+        assert!(open_below(dir.path(), Path::new("file")).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_became_a_link_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs_err::create_dir_all(at("root")).unwrap();
+        fs_err::create_dir_all(at("other")).unwrap();
+        fs_err::write(at("other/file"), "x").unwrap();
+        fs_err::os::unix::fs::symlink("../other", at("root/sub")).unwrap();
+        assert!(open_below(&at("root"), Path::new("sub/file")).is_err());
+        assert!(open_below(&at("root"), Path::new("../other/file")).is_err());
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use super::args_lock::LockArgs;
 use super::args_lab::{
     BoxVerb, DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
 };
+pub use super::args_lock::LockArgs;
+use super::local_settings::Policy;
 use super::{args_lock, args_tips};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -62,6 +63,13 @@ pub struct Global {
     /// Use no network; what is missing is an error [env: LABIMG_OFFLINE]
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Folder that a profile's files may come from, beside its own [default: its repository] [env: LABIMG_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// What to do with `labimg.local.toml` of a folder: use it as far as it is harmless or allowed, use all of it, or none
+    /// [default: ask] [env: LABIMG_LOCAL_SETTINGS]
+    #[arg(long, global = true, value_enum, value_name = "WHAT")]
+    pub local_settings: Option<Policy>,
     /// Write JSON for machines to standard output
     #[arg(long, global = true)]
     pub json: bool,
@@ -137,6 +145,8 @@ pub enum Verb {
     PortForward(PortForwardArgs),
     /// Show the logs of what a deploy brought, or of a workload
     Logs(LogsArgs),
+    /// Allow the settings of a folder (`labimg.local.toml`), or show what they are
+    Settings(SettingsArgs),
     /// Look whether this machine is fit
     Doctor(DoctorArgs),
     /// Print the JSON Schema of profiles, or of image.toml files
@@ -395,6 +405,33 @@ pub enum StoreVerb {
     },
 }
 
+/// `labimg settings`
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub verb: SettingsVerb,
+}
+
+/// What to do with the settings of a folder.
+#[derive(Debug, Subcommand)]
+pub enum SettingsVerb {
+    /// Let the folder's settings count from now on, as they are now
+    Allow(FolderArgs),
+    /// Take that back
+    Revoke(FolderArgs),
+    /// Show the folder's settings, and whether they count
+    Show(FolderArgs),
+}
+
+/// A folder with settings.
+#[derive(Debug, Args)]
+pub struct FolderArgs {
+    /// The folder, or a file in it
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
 /// `labimg schema`
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
@@ -418,7 +455,8 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     }
     let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     named.as_deref().unwrap_or(text).parse().map_err(|_| {
-        "want ADDR:PORT, as 127.0.0.1:5000 (this machine only) or 0.0.0.0:5000 (whoever reaches this machine)".to_owned()
+        "want ADDR:PORT, as 127.0.0.1:5000 (this machine only) or 0.0.0.0:5000 (whoever reaches this machine)"
+            .to_owned()
     })
 }
 
@@ -459,7 +497,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(&args).map_err(|e| args_tips::told(e, &args))?;
     if let Some(("lock", lock)) = matches.subcommand() {
-        args_lock::check(lock).map_err(|e| e.format(command.find_subcommand_mut("lock").unwrap_or(&mut Command::new("labimg"))))?;
+        args_lock::check(lock)
+            .map_err(|e| e.format(command.find_subcommand_mut("lock").unwrap_or(&mut Command::new("labimg"))))?;
     }
     Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }

@@ -64,6 +64,7 @@ pub(super) async fn run(app: &App, verb: Verb) -> Outcome {
         Verb::PortForward(args) => lab::port_forward(app, &args).await,
         Verb::Logs(args) => lab::logs(app, &args).await,
         Verb::Doctor(args) => lab::doctor(app, &args).await,
+        Verb::Settings(args) => super::commands_settings::run(&app.env, &args.verb, app.json, app.quiet),
         Verb::Schema(args) => out(print::json(&if args.image { ops::schema::image() } else { ops::schema::profile() })),
         Verb::Completions(args) => {
             let mut script = Vec::new();
@@ -100,7 +101,7 @@ async fn lock(app: &App, args: LockArgs) -> Outcome {
 }
 
 async fn build(app: &App, args: BuildArgs) -> Outcome {
-    ops::build::distinct(&args.profiles)?;
+    ops::build::distinct(&app.ctx, &args.profiles)?;
     let options = BuildOptions { out: args.out, check: args.check };
     let mut built = Vec::new();
     for profile in &args.profiles {
@@ -194,7 +195,7 @@ fn export(app: &App, args: &ExportArgs) -> Outcome {
 }
 
 fn graph(app: &App, args: &GraphArgs) -> Outcome {
-    let graph = ops::graph::graph(&args.profile)?;
+    let graph = ops::graph::graph(&app.ctx, &args.profile)?;
     show(
         app,
         &graph,

@@ -6,7 +6,9 @@ mod args_lock;
 mod args_tips;
 mod commands;
 mod commands_lab;
+mod commands_settings;
 mod error;
+mod local_settings;
 mod open_machine;
 mod print;
 mod progress;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 
 use args::{Cli, Color, Global, ToolchainVerb, Verb};
 use error::{CliError, Outcome, Status};
+use local_settings::Policy;
 use progress::Progress;
 use settings::{Env, Settings};
 
@@ -81,7 +84,17 @@ fn choose_colour(when: Color) {
 /// The verb, or Ctrl-C: whatever was written so far is whole or resumable, so leaving at once is safe.
 async fn run(cli: Cli) -> Outcome {
     let env = Env::read();
-    let mut app = App::new(&cli.global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
+    // These ask for no setting: whatever a folder says must not keep them from answering.
+    let mut global = cli.global.clone();
+    match &cli.verb {
+        Verb::Settings(args) => return commands_settings::run(&env, &args.verb, cli.global.json, cli.global.quiet),
+        Verb::Schema(_) | Verb::Completions(_) => global.local_settings = Some(Policy::Ignore),
+        _ => {}
+    }
+    let mut app = App::new(&global, env, profile_of(&cli.verb), needs_store(&cli.verb))?;
+    if let Some(line) = app.settings.local.as_ref().filter(|_| !app.json) {
+        app.say(line);
+    }
     if let Verb::Build(args) = &cli.verb {
         app.ctx.means.on_failure = args.on_failure.map(|_| open_machine::by_shell(app.progress.clone()));
     }
@@ -149,6 +162,8 @@ fn profile_of(verb: &Verb) -> Option<&Path> {
         Verb::Build(a) => a.profiles.first().map(|p| p.as_path()),
         Verb::Graph(a) => Some(&a.profile),
         Verb::Why(a) => Some(&a.profile),
+        // As `check` itself tells a profile from a bundle.
+        Verb::Check(a) => a.lab.extension().is_some_and(|e| e == "toml").then_some(a.lab.as_path()),
         Verb::Toolchain(a) => match &a.verb {
             ToolchainVerb::Exec { profile, .. } => Some(profile),
         },
@@ -189,6 +204,7 @@ impl App {
         let ctx = Ctx {
             store: settings.store.clone(),
             net,
+            roots: settings.roots.clone(),
             reporter: progress.clone(),
             jobs: settings.jobs,
             means: Means {

@@ -1,5 +1,5 @@
-//! Settings: flags over environment over `labimg.local.toml` beside the profile over the user's file. Only this file reads
-//! the environment.
+//! Settings: flags over environment over `labimg.local.toml` beside the profile (as far as it counts: `local_settings`) over
+//! the user's file. Only this file reads the environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,14 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::args::Global;
+use super::local_settings::{self, Policy};
+use crate::base::regular;
 use crate::ops::OpsError;
+use crate::ops::local::LocalRoots;
 use crate::source::options::{NetOptions, ProxyOptions};
 
-/// Name of the file beside a profile.
-pub const LOCAL_FILE: &str = "labimg.local.toml";
+/// Largest settings file that is read, in bytes.
+const MOST: u64 = 1 << 20;
 
 /// Everything a machine may want to be different. None of it ever enters a profile, lock or bundle.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,6 +57,8 @@ pub struct SettingsFile {
     pub proxy: ProxyFile,
     /// Folder of labs' state; relative to this file.
     pub state: Option<PathBuf>,
+    /// Folder that profiles may take files from, too; relative to this file.
+    pub root: Option<PathBuf>,
     /// Take `kind`, `kubectl`, `helm`… from PATH instead of the bundle.
     pub tools_from_path: Option<bool>,
     /// What engines need on this machine.
@@ -132,8 +137,12 @@ pub struct Settings {
     pub carry: Vec<PathBuf>,
     /// Engine quirks, by engine.
     pub engine: BTreeMap<String, EngineFile>,
+    /// Where files that a profile names may come from.
+    pub roots: LocalRoots,
     /// Files that were read, the strongest first.
     pub files: Vec<PathBuf>,
+    /// What a person is told of the folder's own settings, where they are in force.
+    pub local: Option<String>,
 }
 
 /// The environment, read once.
@@ -171,6 +180,11 @@ impl Env {
         self.get(a).or_else(|| self.get(b)).map(str::to_owned)
     }
 
+    /// labimg's folder among the person's own configuration.
+    pub fn config_dir(&self) -> Option<PathBuf> {
+        self.home("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("labimg"))
+    }
+
     fn home(&self, xdg: &str, below: &str) -> Option<PathBuf> {
         self.get(xdg).map(PathBuf::from).or_else(|| self.get("HOME").map(|home| Path::new(home).join(below)))
     }
@@ -181,15 +195,20 @@ impl Env {
 /// # Errors
 /// A settings file that can not be read, values that make no sense, no home for the store.
 pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>, stores: bool) -> Result<Settings, OpsError> {
-    let beside = profile.map_or_else(|| PathBuf::from("."), |p| crate::base::atomic::parent(p).to_owned());
-    let user = env.home("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("labimg/settings.toml"));
+    let beside = profile.map_or(Path::new("."), crate::base::atomic::parent);
     let mut files = Vec::new();
     let mut layers = Vec::new();
-    for path in [Some(beside.join(LOCAL_FILE)), user].into_iter().flatten() {
-        if let Some(layer) = read_file(&path)? {
-            files.push(path);
-            layers.push(layer);
-        }
+    let mut told = None;
+    if let Some(local) = local_settings::in_force(beside, policy(global, env)?, env)? {
+        told = Some(local.told());
+        files.push(local.path);
+        layers.push(local.settings);
+    }
+    if let Some(path) = user_file(env)
+        && let Some(text) = read_text(&path)?
+    {
+        layers.push(parse(&path, &text)?);
+        files.push(path);
     }
     let net = net_options(global, env, &layers)?;
     let jobs = net.jobs;
@@ -209,24 +228,64 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>, stores: bool)
         tools_from_path: layers.iter().find_map(|l| l.tools_from_path).unwrap_or(false),
         carry: carry(global, env, &layers),
         engine: engines(&layers),
+        roots: roots(global, env, &layers),
         files,
+        local: told,
     })
 }
 
-fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
-    let text = match fs_err::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    let mut file: SettingsFile = toml::from_str(&text).map_err(|e| wrong_file(path, &text, &e))?;
-    above_zero(path, &file)?;
+/// The person's own settings file, which need not be there.
+pub fn user_file(env: &Env) -> Option<PathBuf> {
+    env.config_dir().map(|dir| dir.join("settings.toml"))
+}
+
+/// What is to happen with a folder's own settings.
+fn policy(global: &Global, env: &Env) -> Result<Policy, OpsError> {
+    match (global.local_settings, env.get("LABIMG_LOCAL_SETTINGS")) {
+        (Some(policy), _) => Ok(policy),
+        (None, None) => Ok(Policy::default()),
+        (None, Some(text)) => <Policy as clap::ValueEnum>::from_str(text, false)
+            .map_err(|_| OpsError::user("LABIMG_LOCAL_SETTINGS is neither `ask` nor `allow` nor `ignore`")),
+    }
+}
+
+/// The text of a settings file, where there is one.
+///
+/// # Errors
+/// A file that can not be read.
+pub fn read_text(path: &Path) -> Result<Option<String>, OpsError> {
+    match regular::read(path, MOST) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.into()),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(OpsError::user(format!("settings file `{}` is not UTF-8 text", path.display()))),
+        },
+    }
+}
+
+/// Reads the text of the settings file at `path`; paths in it then start at its folder.
+///
+/// # Errors
+/// Unknown keys, and values that make no sense.
+pub fn parse(path: &Path, text: &str) -> Result<SettingsFile, OpsError> {
+    let mut file: SettingsFile = toml::from_str(text).map_err(|e| wrong_file(path, text, &e))?;
+    in_range(path, &file)?;
     let dir = crate::base::atomic::parent(path);
     let lists = file.ca.iter_mut().chain(&mut file.credentials).chain(&mut file.carry);
-    for path in lists.chain(&mut file.store).chain(&mut file.state) {
+    for path in lists.chain(&mut file.store).chain(&mut file.state).chain(&mut file.root) {
         *path = dir.join(&path);
     }
-    Ok(Some(file))
+    Ok(file)
+}
+
+/// Where files that a profile names may come from.
+fn roots(global: &Global, env: &Env, layers: &[SettingsFile]) -> LocalRoots {
+    let named = global.root.clone().or_else(|| env.get("LABIMG_ROOT").map(PathBuf::from));
+    LocalRoots {
+        named: named.or_else(|| layers.iter().find_map(|l| l.root.clone())),
+        home: env.get("HOME").map(PathBuf::from),
+    }
 }
 
 /// Place and reason only: the line itself may hold a proxy's password.
@@ -261,7 +320,8 @@ fn did_you_mean(message: &str) -> Option<&str> {
     nearest.filter(|(likeness, _)| *likeness > 0.75).map(|(_, name)| name)
 }
 
-fn above_zero(path: &Path, file: &SettingsFile) -> Result<(), OpsError> {
+/// The numbers are those that the flags take, too (`args.rs`).
+fn in_range(path: &Path, file: &SettingsFile) -> Result<(), OpsError> {
     let zero = [
         ("jobs", file.jobs == Some(0)),
         ("per-host", file.per_host == Some(0)),
@@ -270,8 +330,14 @@ fn above_zero(path: &Path, file: &SettingsFile) -> Result<(), OpsError> {
         ("cores", file.cores == Some(0)),
         ("memory", file.memory == Some(0)),
     ];
-    match zero.iter().find(|(_, zero)| *zero) {
-        Some((name, _)) => Err(OpsError::user(format!("settings file `{}`: `{name}` is not above 0", path.display()))),
+    if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
+        return Err(OpsError::user(format!("settings file `{}`: `{name}` is not above 0", path.display())));
+    }
+    let most = [("jobs", file.jobs, 256), ("per-host", file.per_host, 256), ("cores", file.cores, 1024)];
+    match most.iter().find(|(_, is, most)| is.is_some_and(|is| is > *most)) {
+        Some((name, _, most)) => {
+            Err(OpsError::user(format!("settings file `{}`: `{name}` is above {most}", path.display())))
+        }
         None => Ok(()),
     }
 }

@@ -67,7 +67,7 @@ pub struct BuildOutcome {
 /// A stale lock, manifests that name images the lab lacks, and whatever keeps an input from arriving or the bundle from being
 /// written.
 pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<BuildOutcome, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let target = options.out.join(disk.bundle_name());
     // Hours of work may come before the folder is written.
     boxes::require_place(&disk.profile, &target)?;
@@ -119,13 +119,13 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
 ///
 /// # Errors
 /// The first two such profiles.
-pub fn distinct(profiles: &[PathBuf]) -> Result<(), OpsError> {
+pub fn distinct(ctx: &Ctx, profiles: &[PathBuf]) -> Result<(), OpsError> {
     if profiles.len() < 2 {
         return Ok(());
     }
     let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
     for path in profiles {
-        let name = load(path)?.bundle_name();
+        let name = load(path, &ctx.roots)?.bundle_name();
         if let Some(other) = seen.insert(name.clone(), path) {
             return Err(OpsError::hinted(
                 format!(

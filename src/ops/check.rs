@@ -50,7 +50,7 @@ pub fn check(ctx: &Ctx, path: &Path) -> Result<Checked, OpsError> {
 }
 
 fn of_profile(ctx: &Ctx, path: &Path) -> Result<Checked, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let lock = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     put_locals(&store, &disk, &lock)?;

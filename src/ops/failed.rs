@@ -99,7 +99,9 @@ fn part<'a>(input: &str, error: &'a SourceError) -> Part<'a> {
         },
         _ if error.kind() == ErrorKind::Mismatch => Part::Digest,
         SourceError::Archive { .. } if input.starts_with("chart ") => Part::Version,
-        SourceError::Image { .. } if input.starts_with("chart ") && error.kind() == ErrorKind::NotFound => Part::Version,
+        SourceError::Image { .. } if input.starts_with("chart ") && error.kind() == ErrorKind::NotFound => {
+            Part::Version
+        }
         SourceError::Archive { .. } | SourceError::Platform { .. } => Part::Member,
         _ => Part::Source,
     }
@@ -107,7 +109,8 @@ fn part<'a>(input: &str, error: &'a SourceError) -> Part<'a> {
 
 /// Whom the server that was asked stands for, where the error does not say it.
 fn upstream(disk: &OnDisk, input: &str, error: &SourceError) -> String {
-    let (SourceError::NotFound { url, .. } | SourceError::Unauthorized { url, .. } | SourceError::Status { url, .. }) = error
+    let (SourceError::NotFound { url, .. } | SourceError::Unauthorized { url, .. } | SourceError::Status { url, .. }) =
+        error
     else {
         return String::new();
     };

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::profile::{OnDisk, load};
 use super::failed::{self, Doing, file_name};
+use super::profile::{OnDisk, load, not_taken};
 use super::{Ctx, OpsError, carry};
 use crate::base::digest::Digest;
 use crate::model::lock::{Lock, toolchain_set};
 use crate::model::platform::Platform;
-use crate::source::{SourceError, fetch as source};
 use crate::source::file::check_executable;
+use crate::source::{SourceError, fetch as source};
 use crate::store::image::image_blobs;
 use crate::store::root::Made;
 use crate::store::{Access, Store};
@@ -37,7 +37,7 @@ pub struct FetchOutcome {
 /// # Errors
 /// No lock, a stale one, and whatever keeps a blob from arriving. What arrived stays; the next run goes on.
 pub async fn fetch(ctx: &Ctx, path: &Path) -> Result<FetchOutcome, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let lock = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     let fetched = fill(ctx, &store, &disk, &lock).await?;
@@ -115,8 +115,8 @@ pub fn needed(store: &Store, lock: &Lock) -> Result<BTreeMap<Digest, u64>, OpsEr
 /// Puts the files beside the profile into the store.
 pub(super) fn put_locals(store: &Store, disk: &OnDisk, lock: &Lock) -> Result<(), OpsError> {
     for local in lock.locals.iter().filter(|l| !store.has(&l.digest, l.size)) {
-        let path = disk.dir.join(&local.path);
-        let file = fs_err::File::open(&path)?;
+        let path = disk.beside.path(&local.path);
+        let file = disk.beside.open(&path).map_err(|refused| not_taken(disk, &local.path, &refused))?;
         store.put_reader(file, Some(&local.digest), &path.display().to_string())?;
     }
     Ok(())

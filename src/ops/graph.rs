@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::OpsError;
 use super::profile::{OnDisk, load};
+use super::{Ctx, OpsError};
 use crate::model::lock::Lock;
 
 /// The columns of the drawing, from where things come from to what is made of them.
@@ -32,8 +32,8 @@ impl Graph {
 ///
 /// # Errors
 /// What is wrong with the profile or its lock.
-pub fn graph(path: &Path) -> Result<Graph, OpsError> {
-    let disk = load(path)?;
+pub fn graph(ctx: &Ctx, path: &Path) -> Result<Graph, OpsError> {
+    let disk = load(path, &ctx.roots)?;
     let lock = disk.read_lock()?;
     let mut graph = Graph::default();
     let bundle = disk.bundle_name();

@@ -1,5 +1,6 @@
 //! One function per verb: options in, data out. Nothing here prints or knows a terminal.
 
+pub mod allowed;
 mod boxes;
 pub mod build;
 mod carry;
@@ -15,6 +16,7 @@ pub mod graph;
 mod image_defs;
 pub mod inspect;
 pub mod lab;
+pub mod local;
 pub mod lock;
 pub mod ls;
 mod make;
@@ -46,6 +48,8 @@ pub struct Ctx {
     pub store: PathBuf,
     /// The network, which opens nothing before it is used.
     pub net: Net,
+    /// Where files that a profile names may come from.
+    pub roots: local::LocalRoots,
     /// Who is told of progress.
     pub reporter: Arc<dyn Reporter>,
     /// How many things may run at once.

@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::OpsError;
-use crate::base::digest::{Digest, hash_reader};
+use super::local::{LocalRoots, Locals, MOST_TEXT, Refused};
+use crate::base::digest::Digest;
+use crate::base::regular;
 use crate::model::lock::{Lock, satisfies, wire};
-use crate::model::profile::{ImageDefs, Inputs, Profile, StepInput, parse_from};
+use crate::model::profile::{ImageDefs, Inputs, Profile, ProfileError, parse_from};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
 /// A profile on disk.
@@ -16,6 +18,8 @@ pub struct OnDisk {
     pub path: PathBuf,
     /// Its folder: local paths start here.
     pub dir: PathBuf,
+    /// Where its files may come from.
+    pub beside: Locals,
     /// The merged profile.
     pub profile: Profile,
     /// Where everything is written.
@@ -28,27 +32,29 @@ pub struct OnDisk {
     pub locals: BTreeMap<String, (Digest, u64)>,
 }
 
-/// Reads a profile.
+/// Reads a profile; its files come from where `roots` lets them come from.
 ///
 /// # Errors
 /// A file that can not be read, and everything wrong with the profile.
-pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
+pub fn load(path: &Path, roots: &LocalRoots) -> Result<OnDisk, OpsError> {
     let text = read_text(path)?;
+    let dir = crate::base::atomic::parent(path);
+    let beside = Locals::of(dir, roots)?;
     let name = path.to_string_lossy().replace('\\', "/");
     let mut read = |import: &str| {
-        read_text(Path::new(import)).map_err(|e| match Path::new(import).exists() {
-            true => e.to_string(),
-            false => "there is no such file".to_owned(),
+        beside.text(Path::new(import)).map_err(|e| match &e {
+            Refused::Io(e) if e.kind() == io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => [Some(e.why()), e.hint().map(str::to_owned)].into_iter().flatten().collect::<Vec<_>>().join("; "),
         })
     };
     let cwd = std::path::absolute(".").map(|dir| dir.to_string_lossy().replace('\\', "/")).unwrap_or_default();
     let loaded = parse_from(&cwd, &name, &text, &mut read)?;
-    let dir = crate::base::atomic::parent(path).to_owned();
-    let defs = super::image_defs::load(&dir, &cwd, &loaded)?;
+    let defs = super::image_defs::load(dir, &beside, &cwd, &loaded)?;
     let inputs = loaded.profile.inputs(&defs);
     let mut disk = OnDisk {
         path: path.to_owned(),
-        dir,
+        dir: dir.to_owned(),
+        beside,
         profile: loaded.profile,
         sources: loaded.sources,
         defs,
@@ -59,8 +65,9 @@ pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
     Ok(disk)
 }
 
-pub(super) fn read_text(path: &Path) -> Result<String, OpsError> {
-    let bytes = read_regular(path).map_err(|e| match e.kind() {
+/// The text of a file that a person named.
+fn read_text(path: &Path) -> Result<String, OpsError> {
+    let bytes = regular::read(path, MOST_TEXT).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => OpsError::user(format!("there is no file `{}`", path.display())),
         io::ErrorKind::IsADirectory => OpsError::user(format!("`{}` is a directory, not a file", path.display())),
         _ => e.into(),
@@ -68,57 +75,30 @@ pub(super) fn read_text(path: &Path) -> Result<String, OpsError> {
     String::from_utf8(bytes).map_err(|_| OpsError::user(format!("`{}` is not UTF-8 text", path.display())))
 }
 
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    regular(path)?;
-    fs_err::read(path)
-}
-
-/// Looks before anything is opened: opening a FIFO waits for somebody to write into it.
-fn regular(path: &Path) -> io::Result<()> {
-    let meta = fs_err::metadata(path)?;
-    match (meta.is_file(), meta.is_dir()) {
-        (true, _) => Ok(()),
-        (_, true) => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory, not a file")),
-        _ => Err(io::Error::other(format!("`{}` is no regular file", path.display()))),
-    }
-}
-
 fn hash_locals(disk: &OnDisk) -> Result<BTreeMap<String, (Digest, u64)>, OpsError> {
-    let mut found = BTreeMap::new();
-    for local in &disk.inputs.locals {
-        let path = disk.dir.join(local);
-        let hashed = regular(&path).and_then(|()| fs_err::File::open(&path)).and_then(hash_reader);
-        match hashed {
-            Ok(hashed) => found.insert(local.clone(), hashed),
-            Err(e) => return Err(missing_local(disk, local, &e)),
-        };
-    }
-    Ok(found)
+    let hash = |local: &String| match disk.beside.hash(&disk.beside.path(local)) {
+        Ok(hashed) => Ok((local.clone(), hashed)),
+        Err(refused) => Err(not_taken(disk, local, &refused)),
+    };
+    disk.inputs.locals.iter().map(hash).collect()
 }
 
-fn missing_local(disk: &OnDisk, local: &str, error: &io::Error) -> OpsError {
-    let why = match error.kind() {
-        io::ErrorKind::NotFound => "it is not there".to_owned(),
-        _ => error.to_string(),
-    };
-    let message = format!("can not read `{}`: {why}", disk.dir.join(local).display());
-    let p = &disk.profile;
-    let mut places = p
-        .host
-        .iter()
-        .filter_map(|h| h.compose.as_ref())
-        .chain(p.chart.iter().filter_map(|c| c.values.as_ref()))
-        .chain(p.manifest.iter().filter_map(|m| m.path.as_ref()))
-        .chain(p.file.iter().filter_map(|f| f.path.as_ref()))
-        .chain(p.text.iter().map(|t| &t.path))
-        .chain(p.debian.values().filter_map(|d| d.keyring.as_ref()));
-    let step_paths = p.step.iter().flat_map(|s| s.inputs.values());
-    let mut step_paths = step_paths.filter(|i| StepInput::parse(i) == Some(StepInput::Path(local)));
-    match places.find(|place| place.as_str() == local).or_else(|| step_paths.next()) {
-        Some(place) => {
-            crate::model::profile::ProfileError::from(Diagnostic::new(&disk.sources, &place.span(), message)).into()
+/// Says where the profile names the file.
+pub(super) fn not_taken(disk: &OnDisk, local: &str, refused: &Refused) -> OpsError {
+    let message = format!("can not read `{}`: {}", disk.beside.path(local).display(), refused.why());
+    match disk.profile.written_at(local) {
+        Some(span) => {
+            let found = Diagnostic::new(&disk.sources, &span, message);
+            ProfileError::from(match refused.hint() {
+                Some(hint) => found.hint(hint),
+                None => found,
+            })
+            .into()
         }
-        None => OpsError::user(message),
+        None => match refused.hint() {
+            Some(hint) => OpsError::hinted(message, hint),
+            None => OpsError::user(message),
+        },
     }
 }
 
@@ -158,12 +138,11 @@ impl OnDisk {
 /// # Errors
 /// A lock that can not be read or used.
 pub fn read_lock(path: &Path) -> Result<Option<Lock>, OpsError> {
-    match fs_err::read_to_string(path) {
-        Ok(text) => {
-            let lock = wire::parse(&text).map_err(|source| OpsError::Lock { path: path.to_owned(), source })?;
-            Ok(Some(lock))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e.into()),
-    }
+    let bytes = match regular::read(path, MOST_TEXT) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let text =
+        String::from_utf8(bytes).map_err(|_| OpsError::user(format!("`{}` is not UTF-8 text", path.display())))?;
+    wire::parse(&text).map(Some).map_err(|source| OpsError::Lock { path: path.to_owned(), source })
 }

@@ -39,7 +39,7 @@ pub async fn exec(ctx: &Ctx, path: &Path, request: &Exec, ready: impl FnOnce()) 
         // What the step ran with, wherever that store is and whatever the lock says by now.
         return run(ctx, &Spec { argv, ..spec }, ready);
     }
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let lock = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     fill(ctx, &store, &disk, &lock).await?;

@@ -32,7 +32,7 @@ pub struct StepWhy {
 /// # Errors
 /// What is wrong with the profile or its lock; no step of that name.
 pub fn why(ctx: &Ctx, path: &Path, step: Option<&str>) -> Result<Vec<StepWhy>, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let lock = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     let plan = plan(ctx, &store, &disk, &lock)?;

@@ -149,7 +149,12 @@ impl Server {
                 let pushed = Arc::new(Pushed::open(&registry.pushes, registry.limit)?);
                 sources.add(&format!("what was pushed to {}", registry.pushes.display()), pushed.clone());
                 let uploads = Uploads::new(pushed.clone());
-                Some(Writable { host: canonical(&registry.host), pushed, uploads, large: Semaphore::new(put_manifest::LARGE_AT_A_TIME) })
+                Some(Writable {
+                    host: canonical(&registry.host),
+                    pushed,
+                    uploads,
+                    large: Semaphore::new(put_manifest::LARGE_AT_A_TIME),
+                })
             }
             None => None,
         };

@@ -225,7 +225,9 @@ impl Login {
             other => format!("docker login {other}"),
         };
         match self {
-            Self::Nowhere => format!("labimg sends no password there: is the URL right, and open to everybody at {}?", host(url)),
+            Self::Nowhere => {
+                format!("labimg sends no password there: is the URL right, and open to everybody at {}?", host(url))
+            }
             Self::Index => format!("{} refuses the user and password of its URL in the settings", host(url)),
             Self::Absent(registry) => {
                 format!("log in first: {} (registries also say this of names they do not have)", command(registry))

@@ -142,6 +142,8 @@ fn what_can_not_be_locked_says_why() {
 #[test]
 fn an_import_that_leads_out_and_back_means_the_same_from_everywhere() {
     let world = World::new();
+    // Two folders of one repository.
+    std::fs::create_dir_all(world.path(".git")).unwrap();
     world.write("lab/lab.toml", "schema = 1\nname = \"lab\"\nimports = [\"../common/m.toml\"]\n");
     world.write("lab/t.md", "text\n");
     world.write("common/m.toml", "[[text]]\npath = \"../lab/t.md\"\n");

@@ -26,4 +26,5 @@ mod properties;
 mod schema;
 mod settings;
 mod stores;
+mod trust;
 mod vagrantfile;

@@ -43,7 +43,8 @@ PROGRAMS |= {
         os.path.join(PARTS, 'otelcol'), '/otelcol', ['--config', '/etc/otelcol/config.yaml'], User='10001'),
     'jaegertracing/all-in-one:1.62.0': program(
         os.path.join(PARTS, 'all-in-one'), '/go/bin/all-in-one-linux', User='10001', ExposedPorts={'16686/tcp': {}, '4317/tcp': {}}),
-    'pause:3.10.1': program(os.path.join(OUT, 'bin/pause'), '/pause', User='65535:65535'),
+    # Not kubeadm's 3.10.1: kind v0.30.0 leaves that one out of its node images, and puts this one in.
+    'pause:3.10': program(os.path.join(OUT, 'bin/pause'), '/pause', User='65535:65535'),
 }
 # What the control plane of a node is made of: name on the node -> where it stands here.
 PRELOADED = {f'registry.k8s.io/{name}': name for name in PROGRAMS if not name.startswith(('otel/', 'jaegertracing/'))}

@@ -34,7 +34,10 @@ pub(super) fn bundle(session: &Session) -> Vec<Finding> {
         found.push(Finding::warn(
             complete::BALANCER,
             "not looked at: which one kind starts hangs on its version, and kind comes out of PATH",
-            format!("labimg knows those of kind {}; take `tools-from-path` away to run the bundle's", complete::balancer::KNOWN),
+            format!(
+                "labimg knows those of kind {}; take `tools-from-path` away to run the bundle's",
+                complete::balancer::KNOWN
+            ),
         ));
     }
     found

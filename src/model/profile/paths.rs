@@ -1,5 +1,7 @@
 //! Local paths of a profile: relative to the file that names them, told relative to the root file. Lexical only.
 
+use std::ops::Range;
+
 use super::inputs_made::is_elsewhere;
 use super::types::Profile;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
@@ -90,6 +92,17 @@ fn local_paths(profile: &mut Profile) -> Vec<&mut Loc<String>> {
         all.extend(named.filter(|from| !is_elsewhere(from)));
     }
     all
+}
+
+impl Profile {
+    /// Where a path that names the file `local` (relative to the root file's folder) is written, if one does.
+    pub fn written_at(&self, local: &str) -> Option<Range<usize>> {
+        // Only where a file can not be taken: copying the profile costs less than a second list of fields.
+        let mut copy = self.clone();
+        let found = local_paths(&mut copy).into_iter().find(|path| path.as_str() == local).map(|path| path.span());
+        let mut steps = self.step.iter().flat_map(|s| s.inputs.values());
+        found.or_else(|| Some(steps.find(|i| i.strip_prefix(STEP_PATH) == Some(local))?.span()))
+    }
 }
 
 #[cfg(test)]

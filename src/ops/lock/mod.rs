@@ -77,7 +77,7 @@ pub(super) fn warn_of(ctx: &Ctx, lacking: &[Lack]) {
 /// # Errors
 /// As [`lock`].
 pub(super) async fn lock_quietly(ctx: &Ctx, path: &Path, options: &LockOptions) -> Result<LockOutcome, OpsError> {
-    let disk = load(path)?;
+    let disk = load(path, &ctx.roots)?;
     let old = disk.read_lock()?;
     if options.check {
         return check(&disk, old);
