@@ -214,5 +214,8 @@ async fn who_is_not_let_in_is_told_what_is_known_of_the_login() {
     let basic = r#"Basic realm="r""#;
     assert!(hint(Login::Nobody, basic).await.starts_with("log in first: docker login HOST"));
     assert!(hint(Login::Password, basic).await.starts_with("HOST refuses the login that is configured for it"));
-    assert_eq!(hint(Login::Password, "Negotiate").await, "HOST wants a login by negotiate; labimg speaks Basic and Bearer");
+    assert_eq!(
+        hint(Login::Password, "Negotiate").await,
+        "HOST wants a login by negotiate; labimg speaks Basic and Bearer"
+    );
 }

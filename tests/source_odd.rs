@@ -59,8 +59,7 @@ impl Content {
     fn manifest(&mut self, arch: &str) -> Value {
         let config = self.json(CONFIG, &json!({"os": "linux", "architecture": arch}));
         let layer = self.put("application/vnd.oci.image.layer.v1.tar", format!("layer of {arch}"));
-        let manifest =
-            json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer], "annotations": null});
+        let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer], "annotations": null});
         self.json(OCI_MANIFEST, &manifest)
     }
 
@@ -138,7 +137,8 @@ async fn an_index_in_an_index_travels_with_its_image() {
     assert!(!blobs.contains(&digest(&unknown)), "attestations stay behind");
     for format in [Format::Oci, Format::Docker] {
         let selection = Selection { format, platform: Some(Platform::LinuxArm64), images: Vec::new() };
-        let done = export(store.as_ref(), std::slice::from_ref(&image), 0, &selection, &mut Vec::new(), &Silent).unwrap();
+        let done =
+            export(store.as_ref(), std::slice::from_ref(&image), 0, &selection, &mut Vec::new(), &Silent).unwrap();
         assert_eq!(done.images, ["docker.io/a/b:1"]);
     }
 
@@ -223,8 +223,12 @@ async fn a_neighbour_that_can_not_be_read_is_nobody_s_business() {
     let other = |arch: &str| of(json!({"mediaType": OCI_MANIFEST, "digest": "sha512:00", "size": 5}), arch);
     let mut content = Content::default();
     let amd = content.manifest("amd64");
-    let neighbours =
-        [other("riscv64"), json!({"mediaType": "x/y"}), json!(null), of(json!({"mediaType": "x/y", "digest": digest(&amd), "size": 1}), "s390x")];
+    let neighbours = [
+        other("riscv64"),
+        json!({"mediaType": "x/y"}),
+        json!(null),
+        of(json!({"mediaType": "x/y", "digest": digest(&amd), "size": 1}), "s390x"),
+    ];
     let mut entries = neighbours.to_vec();
     entries.push(of(amd.clone(), "amd64"));
     let top = content.index(&entries);
@@ -241,7 +245,8 @@ async fn a_neighbour_that_can_not_be_read_is_nobody_s_business() {
 
 #[tokio::test]
 async fn an_artifact_is_refused_with_what_to_write_instead() {
-    for (kind, instead) in [("application/vnd.example.model", "[[file]]"), ("application/vnd.cncf.helm.config.v1+json", "[[chart]]")]
+    for (kind, instead) in
+        [("application/vnd.example.model", "[[file]]"), ("application/vnd.cncf.helm.config.v1+json", "[[chart]]")]
     {
         let mut content = Content::default();
         let empty = content.json(kind, &json!({}));
@@ -285,7 +290,12 @@ async fn a_manifest_that_came_compressed_is_the_manifest() {
 }
 
 /// Downloads what the server gives as `sent`, declared to be coded; `expected` is the digest that is known.
-async fn coded(sent: Vec<u8>, coding: &'static str, path: &str, expected: Option<&[u8]>) -> Result<Vec<u8>, SourceError> {
+async fn coded(
+    sent: Vec<u8>,
+    coding: &'static str,
+    path: &str,
+    expected: Option<&[u8]>,
+) -> Result<Vec<u8>, SourceError> {
     let first = Mutex::new(true);
     let server = Fault::start(move |hit| {
         let mut answer = match std::mem::take(&mut *first.lock().unwrap()) && sent.len() > 100_000 {
@@ -309,7 +319,8 @@ async fn coded(sent: Vec<u8>, coding: &'static str, path: &str, expected: Option
 
 #[tokio::test]
 async fn a_blob_that_came_compressed_is_undone_when_its_digest_says_so() {
-    let noise: Vec<u8> = (0..400_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ (i >> 9) as u8).collect();
+    let noise: Vec<u8> =
+        (0..400_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ (i >> 9) as u8).collect();
     for plain in [&noise[..], b"small", b""] {
         let packed = gzip(plain);
         let zstd = zstd::encode_all(plain, 1).unwrap();
@@ -331,6 +342,10 @@ async fn a_file_that_nobody_knows_is_taken_as_it_is_meant() {
     let text = b"kind: Deployment";
     assert_eq!(coded(gzip(text), "gzip", "/x.yaml", None).await.unwrap(), text);
     assert_eq!(coded(gzip(text), "gzip", "/x.tgz?a=1", None).await.unwrap(), gzip(text), "its name says gzip, too");
-    assert_eq!(coded(gzip(&gzip(text)), "gzip", "/x.gz", None).await.unwrap(), gzip(text), "packed once more on the way");
+    assert_eq!(
+        coded(gzip(&gzip(text)), "gzip", "/x.gz", None).await.unwrap(),
+        gzip(text),
+        "packed once more on the way"
+    );
     assert_eq!(coded(text.to_vec(), "gzip", "/x.yaml", None).await.unwrap(), text);
 }

@@ -264,7 +264,8 @@ mod tests {
             assert!(serde_json::from_str::<Index>(none).unwrap().manifests.is_empty());
         }
         for layers in ["", r#","layers":null"#, r#","layers":[]"#] {
-            let text = format!(r#"{{"config":{{"mediaType":"c","digest":"{digest}","size":2,"platform":null}}{layers}}}"#);
+            let text =
+                format!(r#"{{"config":{{"mediaType":"c","digest":"{digest}","size":2,"platform":null}}{layers}}}"#);
             assert!(serde_json::from_str::<Manifest>(&text).unwrap().layers.is_empty(), "{text}");
         }
     }

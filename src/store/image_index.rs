@@ -50,11 +50,7 @@ pub fn nested(source: &dyn BlobSource, image: &LockedImage) -> Result<Vec<Nested
 ///
 /// # Errors
 /// As [`nested`].
-pub fn nested_for(
-    source: &dyn BlobSource,
-    image: &LockedImage,
-    platform: Platform,
-) -> Result<Vec<Nested>, StoreError> {
+pub fn nested_for(source: &dyn BlobSource, image: &LockedImage, platform: Platform) -> Result<Vec<Nested>, StoreError> {
     match walk(source, image, image.platforms.iter().filter(|(key, _)| **key == platform))? {
         Walk::Done(found) => Ok(found),
         Walk::Lacks(index) => read_index(source, &index.digest).map(|_| Vec::new()),

@@ -98,12 +98,7 @@ pub fn undo(coding: Coding, bytes: &[u8], limit: u64) -> Undone<Vec<u8>> {
 ///
 /// # Errors
 /// When the file can not be written.
-pub fn undo_file(
-    store: &Store,
-    coding: Coding,
-    raw: impl Read,
-    limit: u64,
-) -> Result<Undone<ScratchSink>, StoreError> {
+pub fn undo_file(store: &Store, coding: Coding, raw: impl Read, limit: u64) -> Result<Undone<ScratchSink>, StoreError> {
     let mut sink = ScratchSink::new(store)?;
     let Ok(mut plain) = coding.reader(raw) else { return Ok(Undone::NotCoded) };
     let mut buffer = vec![0; 256 * 1024];

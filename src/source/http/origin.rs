@@ -127,7 +127,11 @@ mod tests {
         }
         assert_eq!(own("http://127.0.0.1:5000/x", &["http://127.0.0.1:5001/x"]), Ok(false));
         assert_eq!(own("http://127.0.0.1:5000/x", &["http://localhost:5000/x"]), Ok(false));
-        assert_eq!(own("http://reg.example/x", &["https://reg.example/x"]), Ok(false), "another scheme is another origin");
+        assert_eq!(
+            own("http://reg.example/x", &["https://reg.example/x"]),
+            Ok(false),
+            "another scheme is another origin"
+        );
     }
 
     #[test]

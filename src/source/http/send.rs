@@ -8,8 +8,8 @@ use url::Url;
 
 use super::origin::Trail;
 use super::retry;
-use crate::source::net::chain;
 use crate::source::error::Login;
+use crate::source::net::chain;
 use crate::source::{Net, SourceError};
 
 /// How much of an error's body is read for what it says.

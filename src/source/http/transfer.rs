@@ -157,12 +157,7 @@ fn begin(get: &Get<'_>, sink: &mut impl Sink) -> Result<u64, SourceError> {
     Ok(sink.len())
 }
 
-async fn attempt(
-    net: &Net,
-    get: &Get<'_>,
-    sink: &mut impl Sink,
-    progress: &mut Progress<'_>,
-) -> Result<Head, Failure> {
+async fn attempt(net: &Net, get: &Get<'_>, sink: &mut impl Sink, progress: &mut Progress<'_>) -> Result<Head, Failure> {
     let _permit = net.permit(get.url).await?;
     progress.start(sink.len());
     let call = Call { url: get.url, headers: headers(get, sink), auth: get.auth, form: get.form };
@@ -225,9 +220,7 @@ fn start(get: &Get<'_>, sink: &mut impl Sink, response: &Response) -> Result<Opt
 fn continued(get: &Get<'_>, sink: &mut impl Sink, response: &Response) -> Result<Option<u64>, Failure> {
     let text = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     match content_range(text) {
-        Some((from, total)) if from == sink.len() && sink.len() > 0 => {
-            Ok(self::total(get, response, total)?)
-        }
+        Some((from, total)) if from == sink.len() && sink.len() > 0 => Ok(self::total(get, response, total)?),
         _ => {
             let why = format!("it sent `Content-Range: {text}` when asked for bytes from {} on", sink.len());
             sink.restart()?;

@@ -95,7 +95,10 @@ pub fn no_image(manifest: &Manifest, reference: &ImageRef) -> SourceError {
         }
         kind => kind,
     };
-    artifact_error(manifest.artifact_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(kind), &reference.to_string())
+    artifact_error(
+        manifest.artifact_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(kind),
+        &reference.to_string(),
+    )
 }
 
 /// An artifact where a container image is wanted, with what to write instead.
