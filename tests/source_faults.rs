@@ -218,7 +218,7 @@ async fn retry_after_is_honoured() {
 
 #[tokio::test]
 async fn a_busy_server_is_asked_again_but_not_for_ever() {
-    for code in [429, 500, 502, 503, 504] {
+    for code in [408, 425, 429, 499, 500, 502, 503, 504, 507, 520, 522, 524, 530, 599] {
         let (got, server) = case(move |hit, all| if hit.nth < 3 { status(code) } else { good(hit, all) }).await;
         got.unwrap();
         assert_eq!(server.hits().len(), 4);
@@ -237,6 +237,8 @@ async fn other_statuses_are_final() {
         (401, ErrorKind::Unauthorized),
         (403, ErrorKind::Unauthorized),
         (418, ErrorKind::Unreachable),
+        (501, ErrorKind::Unreachable),
+        (505, ErrorKind::Unreachable),
     ] {
         let (got, server) = case(move |_, _| status(code)).await;
         assert_eq!(got.unwrap_err().kind(), kind);

@@ -335,7 +335,14 @@ impl SourceError {
 
 fn image_hint(image: &ImageRef, by_digest: bool, asked: &[(String, SourceError)]) -> Option<String> {
     let error = telling(asked)?;
+    let server = asked.iter().find(|(_, other)| std::ptr::eq(other, error)).map_or("", |(endpoint, _)| endpoint);
     match error.kind() {
+        ErrorKind::Mismatch if by_digest => Some(format!(
+            "a digest is the name of one and the same bytes for ever: {server}, or a proxy before it, gives others"
+        )),
+        ErrorKind::Mismatch => Some(format!(
+            "{server} names another digest (Docker-Content-Digest) than its bytes have: it, or a proxy before it, is wrong"
+        )),
         ErrorKind::NotFound if by_digest => {
             let who = asked.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>().join(" and ");
             Some(format!(
@@ -449,6 +456,32 @@ mod tests {
         let hint = error.hint().unwrap();
         assert!(hint.contains("http://127.0.0.1:5000 no longer serves"), "{hint}");
         assert!(hint.ends_with("labimg lock PROFILE --update docker.io/x/y:1"), "{hint}");
+    }
+
+    #[test]
+    fn other_bytes_are_the_server_s_doing_and_no_update_s() {
+        let (expected, found) = (Digest::of(b"a"), Digest::of(b"b"));
+        let mismatch = || SourceError::Mismatch { url: "http://127.0.0.1:5000/v2/x".to_owned(), expected, found };
+        for by_digest in [true, false] {
+            let error = image(by_digest, mismatch());
+            assert_eq!(error.kind(), ErrorKind::Mismatch);
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("http://127.0.0.1:5000") && !hint.contains("--update"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_log_in_where_that_helps_nothing() {
+        let refused = |login: Login| {
+            let (url, said) = ("https://files.example/x".to_owned(), String::new());
+            SourceError::Unauthorized { url, status: 403, said, challenges: Vec::new(), login }.hint().unwrap()
+        };
+        assert!(refused(Login::plain(false)).contains("open to everybody at files.example"));
+        assert!(refused(Login::plain(true)).starts_with("files.example refuses the user and password"));
+        assert!(refused(Login::Absent("docker.io".to_owned())).starts_with("log in first: docker login ("));
+        for login in [Login::Nowhere, Login::Index] {
+            assert!(!refused(login).contains("docker login"));
+        }
     }
 
     #[test]

@@ -39,11 +39,7 @@ enum Walk {
 /// # Errors
 /// An index that is missing or damaged; more of them than anybody needs.
 pub fn nested(source: &dyn BlobSource, image: &LockedImage) -> Result<Vec<Nested>, StoreError> {
-    match walk(source, image, image.platforms.iter())? {
-        Walk::Done(found) => Ok(found),
-        // Reading it says what is wrong, in the source's own words.
-        Walk::Lacks(index) => read_index(source, &index.digest).map(|_| Vec::new()),
-    }
+    found(source, walk(source, image, image.platforms.iter())?)
 }
 
 /// As [`nested`], for one platform only.
@@ -51,8 +47,18 @@ pub fn nested(source: &dyn BlobSource, image: &LockedImage) -> Result<Vec<Nested
 /// # Errors
 /// As [`nested`].
 pub fn nested_for(source: &dyn BlobSource, image: &LockedImage, platform: Platform) -> Result<Vec<Nested>, StoreError> {
-    match walk(source, image, image.platforms.iter().filter(|(key, _)| **key == platform))? {
+    found(source, walk(source, image, image.platforms.iter().filter(|(key, _)| **key == platform))?)
+}
+
+/// What a walk found, if it came to its end.
+fn found(source: &dyn BlobSource, walk: Walk) -> Result<Vec<Nested>, StoreError> {
+    match walk {
         Walk::Done(found) => Ok(found),
+        Walk::Lacks(index) if source.blob_size(&index.digest).is_some() => {
+            let why = format!("it has another size than {} bytes", index.size);
+            Err(StoreError::BadBlob { digest: index.digest, why })
+        }
+        // Reading it says that it is not there, in the source's own words.
         Walk::Lacks(index) => read_index(source, &index.digest).map(|_| Vec::new()),
     }
 }

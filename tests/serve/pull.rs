@@ -91,6 +91,25 @@ fn a_partial_index_is_there_as_it_is_and_says_what_is_carried() {
 }
 
 #[test]
+fn an_index_in_an_index_is_served_from_a_bundle_and_from_the_store() {
+    use labimg::store::root::Made;
+    let mut lab = Lab::new();
+    let [top, inner, manifest, absent] = lab.nested("ghcr.io/o/deep:1", &[bytes(1, 10)]);
+    lab.store.write_root(lab.lock(), Made::These(&[]), &lab.blobs()).unwrap();
+    let of_store = start(vec![from_store(&lab.store, "lab").unwrap()], None);
+    for server in [mirror(&[&lab.bundle("lab.labimg")]), of_store] {
+        assert_eq!(Digest::of(&server.get("/v2/o/deep/manifests/1?ns=ghcr.io").body), top);
+        for (digest, kind) in [(inner, "index"), (manifest, "manifest")] {
+            let got = server.get(&format!("/v2/o/deep/manifests/{digest}?ns=ghcr.io"));
+            assert_eq!(Digest::of(&got.body), digest);
+            assert_eq!(got.header("content-type"), Some(&*format!("application/vnd.oci.image.{kind}.v1+json")));
+        }
+        let got = server.get(&format!("/v2/o/deep/manifests/{absent}?ns=ghcr.io"));
+        assert!(got.message().contains("linux/arm64 of ghcr.io/o/deep was not packed"), "{}", got.message());
+    }
+}
+
+#[test]
 fn blobs_come_whole_and_in_ranges() {
     let mut lab = Lab::new();
     let layer = bytes(1, LARGE);

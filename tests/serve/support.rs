@@ -98,6 +98,36 @@ impl Lab {
         (digest, here.digest, absent)
     }
 
+    /// An index of two indexes of one platform each, of which one is carried: gives the outer one, the inner one, the manifest
+    /// in that, and the manifest that is not carried.
+    pub fn nested(&mut self, reference: &str, layers: &[Vec<u8>]) -> [Digest; 4] {
+        let here = self.manifest(layers);
+        let absent = Digest::of(reference.as_bytes());
+        let put = |entries: Vec<Value>| {
+            let text = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).to_string();
+            (self.store.put(text.as_bytes()).unwrap(), text.len() as u64)
+        };
+        let entry = |media_type: &str, (digest, size): (Digest, u64), arch: &str| {
+            let platform = json!({"os": "linux", "architecture": arch});
+            json!({"mediaType": media_type, "digest": digest, "size": size, "platform": platform})
+        };
+        let inner = put(vec![
+            entry(OCI_MANIFEST, (here.digest, here.size), "amd64"),
+            entry(OCI_MANIFEST, (absent, 5), "arm64"),
+        ]);
+        let other = put(vec![entry(OCI_MANIFEST, (absent, 5), "arm64")]);
+        let (digest, size) = put(vec![entry(OCI_INDEX, inner, "amd64"), entry(OCI_INDEX, other, "arm64")]);
+        self.lock.images.push(LockedImage {
+            reference: reference.parse().unwrap(),
+            source: None,
+            media_type: OCI_INDEX.into(),
+            digest,
+            size,
+            platforms: [(Platform::LinuxAmd64, here.clone())].into(),
+        });
+        [digest, inner.0, here.digest, absent]
+    }
+
     pub fn lock(&self) -> &Lock {
         &self.lock
     }

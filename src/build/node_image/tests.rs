@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::base::{Base, CONTENT, Dir, METADATA, OURS, scan};
+use super::content::Content;
 use super::layer::{Made, NodeLayer};
 use super::*;
 use crate::base::digest::Digest;
@@ -205,6 +206,27 @@ fn a_layer_holds_what_the_base_lacks() {
     assert_eq!(text["layers"][1]["digest"], json!(layer));
     let again = build(&store, &base, &[one, two]);
     assert_eq!((again.1, again.2), (layer, manifest));
+}
+
+#[test]
+fn indexes_in_each_other_keep_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir);
+    let put = |entries: serde_json::Value| {
+        let text = json!({ "manifests": entries }).to_string();
+        (store.put(text.as_bytes()).unwrap(), text.len() as u64)
+    };
+    let mut one = image(&store, "one:1", &[store.put(b"layer").unwrap()], true);
+    let manifest = one.platforms[&AMD64].digest;
+    let (inner, size) = (one.digest, one.size);
+    (one.digest, one.size) = put(json!([{"mediaType": OCI_INDEX, "digest": inner, "size": size}]));
+    let mut content = Content::default();
+    content.add(&one, AMD64, &store).unwrap();
+    let keeps = |digest: &Digest| content.blobs[digest].labels.clone();
+    let label = |digest: &Digest| BTreeMap::from([("containerd.io/gc.ref.content.m.0".to_owned(), digest.to_string())]);
+    assert_eq!(keeps(&one.digest), label(&inner));
+    assert_eq!(keeps(&inner), label(&manifest));
+    assert_eq!(content.names["docker.io/library/one:1"].digest, one.digest);
 }
 
 #[test]

@@ -84,6 +84,7 @@ pub struct Reference {
 #[serde(rename_all = "camelCase")]
 pub struct Process {
     /// Its service.
+    #[serde(default, deserialize_with = "null::absent")]
     pub service_name: String,
 }
 

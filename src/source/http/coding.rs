@@ -126,7 +126,9 @@ mod tests {
 
     fn declared(values: &[&str]) -> Option<Coding> {
         let mut headers = HeaderMap::new();
-        values.iter().for_each(|value| drop(headers.append(CONTENT_ENCODING, value.parse().unwrap())));
+        for value in values {
+            headers.append(CONTENT_ENCODING, value.parse().unwrap());
+        }
         Coding::declared(&headers)
     }
 

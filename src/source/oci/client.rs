@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, endpoints};
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::source::http::{Download, Small, download, get_small};
-use crate::source::{Net, SourceError};
+use crate::source::{ErrorKind, Net, SourceError};
 use crate::store::Store;
 use crate::store::image::MANIFEST_LIMIT;
 
@@ -37,8 +37,8 @@ pub struct Fetched {
 /// Gets a manifest or index by tag or digest (`wanted`).
 ///
 /// # Errors
-/// [`SourceError::Image`] naming every server asked; [`SourceError::Mismatch`] when the bytes are not those of `digest`, or
-/// not those the registry's own `Docker-Content-Digest` names.
+/// [`SourceError::Image`] naming every server asked; also when the bytes are not those of `digest`, or not
+/// those that the registry's own `Docker-Content-Digest` names.
 pub async fn fetch_manifest(
     net: &Net,
     image: &ImageRef,
@@ -120,6 +120,11 @@ async fn any<T, F: Future<Output = Result<T, SourceError>>>(
                 Some(registry) => (base, error.by_mirror_of(&registry)),
                 None => (base, error),
             }),
+            // Other bytes are this server's doing, and nobody else's.
+            Err(error) if error.kind() == ErrorKind::Mismatch => {
+                asked = vec![(base, error)];
+                break;
+            }
             Err(error) => return Err(error),
         }
     }

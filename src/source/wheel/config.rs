@@ -56,7 +56,7 @@ pub struct Python {
 
 impl Index {
     /// Reads an index's URL.
-    fn parse(text: &str) -> Result<Self, WheelError> {
+    pub(super) fn parse(text: &str) -> Result<Self, WheelError> {
         let bad = |why: String| WheelError::NoIndex { why: format!("`{}` {why}", shown(text)) };
         let mut url = Url::parse(text).map_err(|e| bad(format!("is no URL: {e}")))?;
         if !matches!(url.scheme(), "http" | "https") {

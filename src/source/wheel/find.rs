@@ -83,3 +83,28 @@ fn found(index: &Index, entry: PageFile, own_page: bool) -> Result<Found, WheelE
     let auth = own.or_else(|| index.auth.clone().filter(|_| own_page && same_origin(&url, &index.url)));
     Ok(Found { url, digest: entry.digest, size: entry.size, auth })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_an_index_goes_to_its_origin_for_what_its_own_page_names() {
+        let index = Index::parse("https://me:hunter2@idx.example/simple").unwrap();
+        let sent = |url: &str, own: bool| {
+            let entry = PageFile { name: "x.whl".into(), url: url.parse().unwrap(), digest: None, size: None };
+            let found = found(&index, entry, own).unwrap();
+            assert!(!found.url.as_str().contains("hunter2"));
+            found.auth.is_some_and(|auth| Some(auth) == index.auth)
+        };
+        assert!(sent("https://idx.example/files/x.whl", true));
+        assert!(sent("https://idx.example:443/files/x.whl", true));
+        assert!(
+            !sent("https://idx.example/files/x.whl", false),
+            "a page that a redirect brought names no secret places"
+        );
+        for other in ["http://idx.example/x.whl", "https://idx.example:8443/x.whl", "https://cdn.example/x.whl"] {
+            assert!(!sent(other, true), "{other}");
+        }
+    }
+}
