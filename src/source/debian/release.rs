@@ -38,6 +38,9 @@ pub struct SuiteAt {
     pub now: u64,
 }
 
+/// Package indices by their path below the suite: digest and size, or what is wrong with the line.
+pub type Indices = BTreeMap<String, Result<(Digest, u64), String>>;
+
 /// A verified Release file.
 #[derive(Debug, Clone)]
 pub struct Release {
@@ -55,8 +58,8 @@ pub struct Release {
     pub components: Vec<String>,
     /// Whether packages for every architecture have indices of their own.
     pub split_all: bool,
-    /// Package indices by their path below the suite, with digest and size; or what is wrong with the line.
-    pub indices: BTreeMap<String, Result<(Digest, u64), String>>,
+    /// Package indices.
+    pub indices: Indices,
 }
 
 /// Brings and verifies the Release file of a suite.
@@ -117,7 +120,7 @@ fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, 
 /// The package indices among the files a Release file lists.
 ///
 /// A line that is wrong is kept as that: whoever wants that very index is told.
-fn indices(listed: Option<&str>, url: &str) -> Result<BTreeMap<String, Result<(Digest, u64), String>>, SourceError> {
+fn indices(listed: Option<&str>, url: &str) -> Result<Indices, SourceError> {
     let bad = |why: String| DebianError::Release { url: url.to_owned(), why };
     let listed = listed.ok_or_else(|| bad("it has no SHA256 digests".to_owned()))?;
     let mut found = BTreeMap::new();
