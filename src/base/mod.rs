@@ -2,6 +2,8 @@
 
 pub mod atomic;
 pub mod base64;
+pub mod bounded;
+pub mod bounds;
 pub mod calendar;
 pub mod codec;
 pub mod digest;
@@ -11,5 +13,7 @@ pub mod flock;
 pub mod gzip;
 pub mod report;
 pub mod shell;
+pub mod shown;
 pub mod tarball;
 pub mod tarfmt;
+pub mod untar;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::args::Global;
+use crate::base::bounds::PROFILE_BYTES;
+use crate::base::{bounded, shown};
 use crate::ops::OpsError;
 use crate::source::options::{NetOptions, ProxyOptions};
 
@@ -214,12 +216,12 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>, stores: bool)
 }
 
 fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
-    let text = match fs_err::read_to_string(path) {
+    let text = match bounded::read_text(path, PROFILE_BYTES) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let mut file: SettingsFile = toml::from_str(&text).map_err(|e| wrong_file(path, &text, &e))?;
+    let mut file: SettingsFile = bounded::from_toml(&text).map_err(|e| wrong_file(path, &text, &e))?;
     above_zero(path, &file)?;
     let dir = crate::base::atomic::parent(path);
     let lists = file.ca.iter_mut().chain(&mut file.credentials).chain(&mut file.carry);
@@ -257,7 +259,7 @@ fn did_you_mean(message: &str) -> Option<&str> {
     let names = message.strip_prefix("unknown field `")?;
     let (found, known) = names.split_once('`')?;
     let known = known.split('`').skip(1).step_by(2);
-    let nearest = known.map(|name| (strsim::jaro_winkler(found, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest = known.map(|name| (shown::alike(found, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     nearest.filter(|(likeness, _)| *likeness > 0.75).map(|(_, name)| name)
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::OpsError;
 use super::check::profile_in;
 use super::profile::OnDisk;
+use crate::base::bounds::JSON_BYTES;
+use crate::base::bounded;
 use crate::base::atomic;
 use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
 use crate::build::vagrant_lab::{BOXES, MadeBox, VAGRANTFILE, folder};
@@ -143,7 +145,7 @@ fn require_ours(dir: &Path, profile: &Profile, hint: &str) -> Result<(), OpsErro
 /// What is in a folder without Vagrantfile or `lab.json`, which is written last, that no build of this lab can have left.
 fn others_in(dir: &Path, profile: &Profile) -> Result<Option<String>, OpsError> {
     let lab =
-        fs_err::read(dir.join(LAB_FILE)).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        bounded::read(&dir.join(LAB_FILE), JSON_BYTES).ok().and_then(|text| bounded::from_json::<serde_json::Value>(&text).ok());
     if lab.is_some_and(|lab| lab["name"] == profile.name.as_str()) {
         return Ok(None);
     }

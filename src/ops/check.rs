@@ -5,14 +5,12 @@ use std::path::Path;
 use super::fetch::put_locals;
 use super::profile::load;
 use super::{Ctx, OpsError};
+use crate::base::bounds::{LOCK_BYTES, PROFILE_BYTES};
 use crate::build::closure::{self, Closure};
 use crate::model::lock::wire;
 use crate::model::profile::{Profile, parse};
 use crate::store::Access;
 use crate::store::bundle::{Bundle, BundleError, LOCK_PATH, PROFILE_PATH};
-
-/// Longest profile and lock of a bundle, in bytes.
-const TEXT_LIMIT: u64 = 64 << 20;
 
 /// Looks at a profile (its name ends in `.toml`), whose manifests must have been fetched, or at a bundle, in place. No network.
 ///
@@ -34,7 +32,7 @@ fn of_profile(ctx: &Ctx, path: &Path) -> Result<Closure, OpsError> {
 fn of_bundle(path: &Path) -> Result<Closure, OpsError> {
     let bundle = Bundle::open(path)?;
     let profile = profile_in(&bundle)?;
-    let text = bundle.text(LOCK_PATH, TEXT_LIMIT)?;
+    let text = bundle.text(LOCK_PATH, LOCK_BYTES)?;
     let lock = wire::parse(&text).map_err(|e| damaged(&bundle, LOCK_PATH, e.to_string()))?;
     Ok(closure::check(&profile, &lock, &bundle)?)
 }
@@ -44,7 +42,7 @@ fn of_bundle(path: &Path) -> Result<Closure, OpsError> {
 /// # Errors
 /// A member that is damaged or says what no profile says.
 pub(super) fn profile_in(bundle: &Bundle) -> Result<Profile, BundleError> {
-    let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
+    let text = bundle.text(PROFILE_PATH, PROFILE_BYTES)?;
     let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
     let loaded = parse(PROFILE_PATH, &text, &mut none).map_err(|e| damaged(bundle, PROFILE_PATH, e.to_string()))?;
     Ok(loaded.profile)

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::OpsError;
+use crate::base::bounded;
+use crate::base::bounds::{LOCK_BYTES, PROFILE_BYTES};
 use crate::base::digest::{Digest, hash_reader};
 use crate::model::lock::{Lock, satisfies, wire};
 use crate::model::profile::{ImageDefs, Inputs, Profile, StepInput, parse_from};
@@ -70,7 +72,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, OpsError> {
 
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     regular(path)?;
-    fs_err::read(path)
+    bounded::read(path, PROFILE_BYTES)
 }
 
 /// Looks before anything is opened: opening a FIFO waits for somebody to write into it.
@@ -158,7 +160,7 @@ impl OnDisk {
 /// # Errors
 /// A lock that can not be read or used.
 pub fn read_lock(path: &Path) -> Result<Option<Lock>, OpsError> {
-    match fs_err::read_to_string(path) {
+    match bounded::read_text(path, LOCK_BYTES) {
         Ok(text) => {
             let lock = wire::parse(&text).map_err(|source| OpsError::Lock { path: path.to_owned(), source })?;
             Ok(Some(lock))

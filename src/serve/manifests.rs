@@ -13,6 +13,7 @@ use super::catalog::Repository;
 use super::reply::{self, Code, Refusal, Reply};
 use super::request::{Name, Wanted};
 use super::source::{Manifest, Sources};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::store::image::{self, MANIFEST_LIMIT};
 
@@ -122,7 +123,7 @@ async fn not_carried(state: &State, name: &Name, repository: &Repository, digest
     let full = format!("{}/{}", name.host, name.path);
     for (top, platforms) in &repository.carried {
         let Ok(bytes) = read(state, top).await else { continue };
-        let Ok(index) = serde_json::from_slice::<image::Index>(&bytes) else { continue };
+        let Ok(index) = bounded::from_json::<image::Index>(&bytes) else { continue };
         let Some(entry) = index.manifests.iter().find(|m| m.digest == *digest) else { continue };
         let platform = entry.platform.as_ref().map_or_else(|| "this part".to_owned(), ToString::to_string);
         let message = format!("{platform} of {full} was not packed; there is {}", platforms.join(", "));

@@ -15,6 +15,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
 
 use super::SourceError;
+use crate::base::bounds::JSON_BYTES;
+use crate::base::bounded;
 use crate::base::base64;
 
 /// How long a helper may take (it may ask a person to unlock a key ring).
@@ -136,7 +138,7 @@ pub(super) fn absent(path: &Path) -> SourceError {
 }
 
 fn read(path: &Path) -> Result<Option<File>, SourceError> {
-    let text = match fs_err::read(path) {
+    let text = match bounded::read(path, JSON_BYTES) {
         Ok(text) => text,
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -144,7 +146,7 @@ fn read(path: &Path) -> Result<Option<File>, SourceError> {
         Err(source) => return Err(SourceError::Io { path: path.to_owned(), source }),
     };
     // serde's message may quote what stands there: only the place is told.
-    serde_json::from_slice(&text).map(Some).map_err(|e| SourceError::Setting {
+    bounded::from_json(&text).map(Some).map_err(|e| SourceError::Setting {
         what: format!("credential file `{}`", path.display()),
         why: format!("not as docker writes it, at line {} column {}", e.line(), e.column()),
     })
@@ -222,7 +224,7 @@ async fn ask_helper(name: &str, host: &str) -> Result<Option<Credential>, Source
             .ok_or_else(|| failed(format!("{}, for {host}", output.status)));
     }
     let answer: HelperAnswer =
-        serde_json::from_slice(&output.stdout).map_err(|_| failed("its answer is not JSON".to_owned()))?;
+        bounded::from_json(&output.stdout).map_err(|_| failed("its answer is not JSON".to_owned()))?;
     Ok(Some(answer).filter(|a| !a.secret.is_empty()).map(|a| basic(&a.username, &a.secret)))
 }
 

@@ -25,7 +25,7 @@ const FORMAT: u32 = 1;
 /// The folder of last builds beside the realisations.
 const LAST: &str = "last";
 /// Larger files are not ours.
-const LIMIT: u64 = 64 << 20;
+const LIMIT: u64 = crate::base::bounds::INDEX_BYTES;
 
 /// A blob of the store that a step made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
 use super::{Access, BlobSource, LOCK_PATIENCE, Store, StoreError};
+use crate::base::bounds::{INDEX_BYTES, LOCK_BYTES};
+use crate::base::bounded;
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::base::flock::{self, Mode};
@@ -93,7 +95,7 @@ impl Store {
     /// Whether the root in `dir` keeps all of `blobs`.
     fn keeps(&self, dir: &Path, blobs: &BTreeMap<Digest, u64>) -> bool {
         let path = dir.join("root.json");
-        let root = fs_err::read_to_string(&path).ok().and_then(|text| read_root(&path, &text).ok());
+        let root = bounded::read_text(&path, INDEX_BYTES).ok().and_then(|text| read_root(&path, &text).ok());
         root.is_some_and(|root| blobs.keys().all(|digest| root.blobs.contains_key(digest)))
     }
 
@@ -105,7 +107,7 @@ impl Store {
         let mut roots = Vec::new();
         for dir in self.root_dirs()? {
             let path = dir.join("root.json");
-            match fs_err::read_to_string(&path) {
+            match bounded::read_text(&path, INDEX_BYTES) {
                 Ok(text) => roots.push(read_root(&path, &text)?),
                 // A root under construction has its list of blobs written last.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -125,7 +127,7 @@ impl Store {
         let mut locks = Vec::new();
         for lab in self.labs()? {
             let path = self.root_dir(&lab).join("lock.toml");
-            match fs_err::read_to_string(&path) {
+            match bounded::read_text(&path, LOCK_BYTES) {
                 Ok(text) => locks.push((lab, wire::parse(&text).map_err(|e| damaged(&path, e.to_string())))),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => locks.push((lab, Err(StoreError::io(&path, "read", e)))),
@@ -185,7 +187,7 @@ impl Store {
 }
 
 fn read_root(path: &Path, text: &str) -> Result<Root, StoreError> {
-    let root: Root = serde_json::from_str(text).map_err(|e| damaged(path, e.to_string()))?;
+    let root: Root = bounded::from_json(text.as_bytes()).map_err(|e| damaged(path, e.to_string()))?;
     if root.format == 1 { Ok(root) } else { Err(damaged(path, format!("format {} is not 1", root.format))) }
 }
 

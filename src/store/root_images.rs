@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use super::image::{Index, MANIFEST_LIMIT, is_index};
 use super::{BlobSource, Store, StoreError};
+use crate::base::bounds::INDEX_BYTES;
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LockedImage, LockedManifest};
@@ -37,8 +39,8 @@ impl Store {
         }
         let path = self.root_dir(lab).join("index.json");
         let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
-        let text = fs_err::read(&path).map_err(|e| StoreError::io(&path, "read", e))?;
-        let layout: Layout = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        let text = bounded::read(&path, INDEX_BYTES).map_err(|e| StoreError::io(&path, "read", e))?;
+        let layout: Layout = bounded::from_json(&text).map_err(|e| damaged(e.to_string()))?;
         let mut images = Vec::new();
         for entry in layout.manifests {
             let Some(name) = entry.annotations.get(NAME) else { continue };
@@ -55,7 +57,7 @@ impl Store {
             return Ok(BTreeMap::new());
         }
         let bytes = self.read_blob(&entry.digest, MANIFEST_LIMIT)?;
-        let index: Index = serde_json::from_slice(&bytes)
+        let index: Index = bounded::from_json(&bytes)
             .map_err(|e| StoreError::BadBlob { digest: entry.digest, why: format!("not an image index: {e}") })?;
         let here = index.manifests.into_iter().filter(|m| self.has(&m.digest, m.size)).filter_map(|m| {
             let platform: Platform =

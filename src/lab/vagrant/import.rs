@@ -14,7 +14,8 @@ use tar::EntryType;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::report::{Reporter, Task};
-use crate::base::{dirs, flock};
+use crate::base::untar::Untar;
+use crate::base::{dirs, flock, shown};
 use crate::lab::error::LabError;
 
 /// Members a box may have.
@@ -186,12 +187,12 @@ fn proven(wanted: &Wanted, part: (u64, u64), task: &Task<'_>) -> Result<(), LabE
 
 fn unpack(from: &Path, part: (u64, u64), dir: &Path) -> Result<(), LabError> {
     let bad = |why: String| LabError::failed(format!("box `{}`", from.display()), why);
-    let mut archive = tar::Archive::new(Window::open(from, part)?);
+    let mut archive = Untar::new(Window::open(from, part)?);
     for (count, entry) in archive.entries_with_seek()?.enumerate() {
         let entry = entry.map_err(|e| bad(format!("it is no box of labimg's: {e}")))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if count >= MEMBERS || !is_plain(&name) || entry.header().entry_type() != EntryType::Regular {
-            return Err(bad(format!("`{name}` can not be in a box of labimg's")));
+            return Err(bad(format!("`{}` can not be in a box of labimg's", shown::name(&name))));
         }
         let to = dir.join(&name);
         copy(from, (part.0 + entry.raw_file_position(), entry.size()), &to)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::base::bounded;
 use crate::lab::error::LabError;
 use crate::ssh::{Hop, HostKeys, Identity, Target, Timeouts};
 
@@ -96,7 +97,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, LabErr
         }
         Ok(_) => fs_err::read(path)?,
     };
-    serde_json::from_slice(&bytes)
+    bounded::from_json(&bytes)
         .map(Some)
         .map_err(|e| LabError::failed(format!("`{}` is damaged", path.display()), e))
 }

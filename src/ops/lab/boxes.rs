@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::bounds::JSON_BYTES;
+use crate::base::bounded;
 use crate::base::atomic;
 use crate::base::digest::Digest;
 use crate::base::shell::word;
@@ -273,6 +275,6 @@ impl Place {
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, OpsError> {
-    let text = fs_err::read(path)?;
-    serde_json::from_slice(&text).map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", path.display())))
+    let text = bounded::read(path, JSON_BYTES)?;
+    bounded::from_json(&text).map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", path.display())))
 }

@@ -171,7 +171,7 @@ fn make(store: &Store, digest: &Digest, url: &str, architecture: &str) -> Result
 }
 
 /// Reads an index in pieces, and gives its short form.
-fn shorten(mut reader: impl Read, url: &str, architecture: &str) -> Result<String, SourceError> {
+pub(super) fn shorten(mut reader: impl Read, url: &str, architecture: &str) -> Result<String, SourceError> {
     let bad = |line: usize, package: &str, why: String| DebianError::Stanza {
         url: url.to_owned(),
         line,

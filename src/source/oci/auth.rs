@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::endpoint::Endpoint;
+use crate::base::bounded;
 use crate::base::base64;
 use crate::source::credentials::{Credential, Secret};
 use crate::source::http::{get_small, post_form};
@@ -147,7 +148,7 @@ async fn token(
         }
     };
     // serde's message may quote the token.
-    let answer: TokenAnswer = serde_json::from_slice(&small.bytes).map_err(|_| bad("its answer is no token"))?;
+    let answer: TokenAnswer = bounded::from_json(&small.bytes).map_err(|_| bad("its answer is no token"))?;
     let token = answer.token.or(answer.access_token).ok_or_else(|| bad("its answer holds no token"))?;
     Ok(bearer(&token))
 }

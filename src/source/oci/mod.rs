@@ -16,3 +16,11 @@ mod resolve;
 
 pub use client::{fetch_blob, fetch_manifest};
 pub use resolve::{Resolved, fetch_image_manifests, resolve};
+
+/// Doors of `source::fuzzing`.
+#[cfg(fuzzing)]
+pub(super) mod fuzzing {
+    pub(in crate::source) fn manifest(data: &[u8]) {
+        let _ = super::check::parse(data, "application/vnd.oci.image.index.v1+json", "x");
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::check::{self, Document};
 use super::client::{Fetched, fetch_blob, fetch_manifest};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LockedImage, LockedManifest};
@@ -109,7 +110,7 @@ async fn of_manifest(
 
 /// What an image configuration says it is for (image-spec, "Image Configuration").
 fn config_platform(bytes: &[u8]) -> Option<PlatformField> {
-    let field: PlatformField = serde_json::from_slice(bytes).ok()?;
+    let field: PlatformField = bounded::from_json(bytes).ok()?;
     Some(field).filter(|f| !f.os.is_empty() && !f.architecture.is_empty())
 }
 

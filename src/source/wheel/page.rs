@@ -5,6 +5,7 @@
 use serde::Deserialize;
 use url::Url;
 
+use crate::base::bounded;
 use crate::base::digest::Digest;
 
 /// What to ask for.
@@ -63,7 +64,7 @@ pub fn read(content_type: &str, bytes: &[u8], base: &Url) -> Result<Vec<PageFile
 }
 
 fn json(bytes: &[u8], base: &Url) -> Result<Vec<PageFile>, String> {
-    let page: Page = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let page: Page = bounded::from_json(bytes).map_err(|e| e.to_string())?;
     if let Some(version) = page.meta.map(|m| m.version).filter(|v| !v.starts_with("1.")) {
         return Err(format!("version {version} of the API; labimg knows 1"));
     }

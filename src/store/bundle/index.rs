@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BLOBS, FORMAT, INDEX_PATH, LOCK_PATH, OCI_INDEX_PATH, OCI_LAYOUT_PATH, PROFILE_PATH, SIGNATURES};
 use crate::base::digest::Digest;
+use crate::base::shown;
 use crate::base::tarfmt::{BLOCK, END, MAX, padded};
 use crate::model::image::ImageRef;
 use crate::model::lock::{FileKind, LockedImage, LockedManifest};
@@ -201,8 +202,8 @@ impl Index {
         if self.format != FORMAT {
             return Err(own(format!("format {}", self.format)));
         }
-        if let Some(name) = self.names().find(|name| name.contains(char::is_control)) {
-            return Err(own(format!("a name in it has control characters: {name:?}")));
+        if let Some(name) = self.names().find(|name| name.contains(shown::steers)) {
+            return Err(own(format!("a name in it has control characters: `{}`", shown::name(name))));
         }
         let end = self.validate_members(Self::start(index_len))?;
         if end.checked_add(END) != Some(self.size) {
@@ -346,7 +347,7 @@ mod tests {
 
     #[test]
     fn names_do_not_steer_a_terminal() {
-        for bad in ["a\u{1b}[2J", "a\nb", "\u{9b}x", "\0"] {
+        for bad in ["a\u{1b}[2J", "a\nb", "\u{9b}x", "\0", "a\u{202e}b", "\u{2066}"] {
             assert!(why(|i| i.name = bad.into()).contains("control characters"));
             assert!(why(|i| i.contents.locals[0].path = bad.into()).contains("control characters"));
         }
