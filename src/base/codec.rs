@@ -2,6 +2,8 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
+use super::bounds::XZ_MEMORY;
+
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
@@ -40,8 +42,36 @@ pub fn decoder<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>>
         Codec::Plain => Box::new(source),
         Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
         Codec::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
-        Codec::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(source)),
+        Codec::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
+        }
     })
+}
+
+/// A reader that fails, rather than ends, after so many bytes: what a small stream unpacks to has no bound of its own.
+pub struct Capped<R> {
+    inner: R,
+    left: u64,
+    most: u64,
+}
+
+impl<R> Capped<R> {
+    /// Lets `most` bytes through.
+    pub fn new(inner: R, most: u64) -> Self {
+        Self { inner, left: most, most }
+    }
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(n as u64)
+            .ok_or_else(|| io::Error::other(format!("it unpacks to more than {} MiB", self.most >> 20)))?;
+        Ok(n)
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +93,11 @@ mod tests {
             decoder(&bytes[..]).unwrap().read_to_end(&mut out).unwrap();
             assert_eq!(out, text);
         }
+    }
+
+    #[test]
+    fn a_capped_reader_fails_at_its_cap() {
+        assert!(io::copy(&mut Capped::new(&[0; 10][..], 10), &mut io::sink()).is_ok());
+        assert!(io::copy(&mut Capped::new(&[0; 11][..], 10), &mut io::sink()).is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod atomic;
 pub mod base64;
+pub mod bounded;
+pub mod bounds;
 pub mod calendar;
 pub mod codec;
 pub mod digest;
@@ -14,5 +16,7 @@ pub mod own_dir;
 pub mod regular;
 pub mod report;
 pub mod shell;
+pub mod shown;
 pub mod tarball;
 pub mod tarfmt;
+pub mod untar;

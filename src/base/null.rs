@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use super::bounded;
+
 /// A value, or the one of an absent field where `null` stands.
 ///
 /// # Errors
@@ -45,7 +47,7 @@ pub fn document<T: DeserializeOwned + Default>(text: &[u8]) -> Result<T, serde_j
     if text.is_empty() {
         return Ok(T::default());
     }
-    Ok(serde_json::from_slice::<Option<T>>(text)?.unwrap_or_default())
+    Ok(bounded::from_json::<Option<T>>(text)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub mod disk;
 pub mod disk_base;
 pub mod error;
 pub mod export;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod image;
 pub mod layer;
 pub mod listing;

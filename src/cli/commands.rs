@@ -91,7 +91,7 @@ pub(super) fn show<T: serde::Serialize + ?Sized>(
     }
     words();
     let text = text(value);
-    if text.is_empty() { Ok(Status::Ok) } else { out(print::to_stdout(&text)) }
+    if text.is_empty() { Ok(Status::Ok) } else { out(print::text(&text)) }
 }
 
 async fn lock(app: &App, args: LockArgs) -> Outcome {

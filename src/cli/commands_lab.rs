@@ -126,7 +126,8 @@ pub(super) async fn kubectl(app: &App, args: KubectlArgs) -> Outcome {
 pub(super) fn env(app: &App, args: &EnvArgs) -> Outcome {
     let found = ops::lab::env(&app.ctx, &machine(app)?, &at(&args.at))?;
     let variables = found.variables(app.env.get("PATH").unwrap_or_default());
-    show(app, &found, |_| render_lab::shell(&variables), || ())
+    // Paths of this machine, for a shell: exactly as they are.
+    if app.json { out(print::json(&found)) } else { out(print::to_stdout(&render_lab::shell(&variables))) }
 }
 
 pub(super) async fn port_forward(app: &App, args: &PortForwardArgs) -> Outcome {

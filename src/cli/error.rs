@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::base::shown;
 use crate::build::descent::Report;
 use crate::model::lock::Stale;
 use crate::ops::{Kind, OpsError};
@@ -98,9 +99,9 @@ pub fn report(error: &CliError, json: bool) -> Status {
     let text = if status == Status::Internal { format!("{text}; please report") } else { text };
     let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
     let blue = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Cyan.into()));
-    super::print::to_stderr(&format!("{red}error:{red:#} {text}"));
+    super::print::labelled(red, "error:", &text);
     if let Some(hint) = &hint {
-        super::print::to_stderr(&format!("{blue}hint:{blue:#} {hint}"));
+        super::print::labelled(blue, "hint:", hint);
     }
     if json {
         let stale = match error {
@@ -112,7 +113,8 @@ pub fn report(error: &CliError, json: bool) -> Status {
             CliError::Output(_) => None,
         };
         // Who reads it may be gone; the text is on standard error already.
-        let told = Told { error: &text, hint: hint.as_deref(), exit_code: status.code(), stale, found };
+        let told =
+            Told { error: &shown::message(&text), hint: hint.as_deref(), exit_code: status.code(), stale, found };
         let _ = super::print::json(&told);
     }
     status

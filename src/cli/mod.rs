@@ -47,10 +47,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
         let runtime = runtime.map_err(OpsError::Io)?;
-        let outcome = runtime.block_on(run(cli));
+        // What went wrong is told while the runtime still hears signals.
+        let status = runtime.block_on(async { run(cli).await.unwrap_or_else(|e| error::report(&e, json)) });
         // A blocking read under way must not hold the program.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-        outcome
+        Ok(status)
     });
     outcome.unwrap_or_else(|e| error::report(&e, json)).into()
 }

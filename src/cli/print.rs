@@ -4,7 +4,17 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// Writes data. A reader that went away is an error of kind `BrokenPipe`, which ends the program quietly.
+use crate::base::shown;
+
+/// Writes text for people, names of others in it: nothing of it steers the terminal.
+///
+/// # Errors
+/// As [`to_stdout`].
+pub fn text(text: &str) -> io::Result<()> {
+    to_stdout(&shown::lines(text))
+}
+
+/// Writes data, exactly. A reader that went away is an error of kind `BrokenPipe`, which ends the program quietly.
 ///
 /// # Errors
 /// When standard output can not be written.
@@ -17,18 +27,37 @@ pub fn to_stdout(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes data as JSON: indented, one value.
+/// Writes data as JSON: indented, one value. Characters that nobody sees are escaped: it says the same to a machine, and does
+/// nothing to a terminal.
 ///
 /// # Errors
 /// As [`to_stdout`].
 pub fn json<T: Serialize>(value: &T) -> io::Result<()> {
-    to_stdout(&serde_json::to_string_pretty(value)?)
+    to_stdout(&escaped(&serde_json::to_string_pretty(value)?))
 }
 
-/// Says something to a person. Nobody can be told when that fails.
+/// JSON in which hidden characters are `\uXXXX` (RFC 8259, section 7). Outside of strings there is none but line feeds.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c != '\n' && shown::hidden(c) {
+            true => out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// Says something to a person: nothing of it steers the terminal, and it ends somewhere. Nobody can be told when that fails.
 pub fn to_stderr(text: &str) {
     let mut err = anstream::stderr().lock();
-    let _ = writeln!(err, "{text}");
+    let _ = writeln!(err, "{}", shown::message(text));
+}
+
+/// [`to_stderr`] with a word in front that stands out.
+pub fn labelled(style: anstyle::Style, label: &str, text: &str) {
+    let mut err = anstream::stderr().lock();
+    let _ = writeln!(err, "{style}{label}{style:#} {}", shown::message(text));
 }
 
 /// A number of bytes for people.
@@ -56,4 +85,17 @@ pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_without_hidden_characters() {
+        let name = "a\u{202e}b\u{9b}c\u{e0041}é\u{7f}\n";
+        let text = escaped(&serde_json::to_string_pretty(&[name]).unwrap());
+        assert!(!text.chars().any(|c| c != '\n' && shown::hidden(c)), "{text}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [name]);
+    }
 }

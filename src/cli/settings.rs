@@ -9,13 +9,11 @@ use serde::Deserialize;
 
 use super::args::Global;
 use super::local_settings::{self, Policy};
-use crate::base::regular;
+use crate::base::bounds::PROFILE_BYTES;
+use crate::base::{bounded, regular, shown};
 use crate::ops::OpsError;
 use crate::ops::local::LocalRoots;
 use crate::source::options::{NetOptions, ProxyOptions};
-
-/// Largest settings file that is read, in bytes.
-const MOST: u64 = 1 << 20;
 
 /// Everything a machine may want to be different. None of it ever enters a profile, lock or bundle.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -254,7 +252,7 @@ fn policy(global: &Global, env: &Env) -> Result<Policy, OpsError> {
 /// # Errors
 /// A file that can not be read.
 pub fn read_text(path: &Path) -> Result<Option<String>, OpsError> {
-    match regular::read(path, MOST) {
+    match regular::read(path, PROFILE_BYTES) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e.into()),
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -269,7 +267,7 @@ pub fn read_text(path: &Path) -> Result<Option<String>, OpsError> {
 /// # Errors
 /// Unknown keys, and values that make no sense.
 pub fn parse(path: &Path, text: &str) -> Result<SettingsFile, OpsError> {
-    let mut file: SettingsFile = toml::from_str(text).map_err(|e| wrong_file(path, text, &e))?;
+    let mut file: SettingsFile = bounded::from_toml(text).map_err(|e| wrong_file(path, text, &e))?;
     in_range(path, &file)?;
     let dir = crate::base::atomic::parent(path);
     let lists = file.ca.iter_mut().chain(&mut file.credentials).chain(&mut file.carry);
@@ -316,7 +314,7 @@ fn did_you_mean(message: &str) -> Option<&str> {
     let names = message.strip_prefix("unknown field `")?;
     let (found, known) = names.split_once('`')?;
     let known = known.split('`').skip(1).step_by(2);
-    let nearest = known.map(|name| (strsim::jaro_winkler(found, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest = known.map(|name| (shown::alike(found, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     nearest.filter(|(likeness, _)| *likeness > 0.75).map(|(_, name)| name)
 }
 

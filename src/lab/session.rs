@@ -8,14 +8,12 @@ use super::docker::image::Loaded;
 use super::error::LabError;
 use super::machine::Machine;
 use super::state::{LabFile, State};
+use crate::base::bounds::{LOCK_BYTES, PROFILE_BYTES};
 use crate::base::report::Reporter;
 use crate::model::image::ImageRef;
 use crate::model::lock::{Lock, is_labimg, wire};
 use crate::model::profile::{Cluster, Profile, is_name, parse};
 use crate::store::bundle::{Bundle, LOCK_PATH, PROFILE_PATH};
-
-/// Largest profile or lock text read out of a bundle, in bytes.
-const TEXT_LIMIT: u64 = 64 << 20;
 
 /// What every part of bring-up works with.
 pub struct Session {
@@ -52,12 +50,12 @@ impl Session {
         let path = fs_err::canonicalize(path).map_err(|e| no_bundle(path, e))?;
         let bundle = Bundle::open_checked(&path)?;
         let what = |text: &str| format!("`{}`, {text}", path.display());
-        let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
+        let text = bundle.text(PROFILE_PATH, PROFILE_BYTES)?;
         let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
         let loaded =
             parse("labimg/profile.toml", &text, &mut none).map_err(|e| LabError::mismatch(what("its profile"), e))?;
         let lock =
-            wire::parse(&bundle.text(LOCK_PATH, TEXT_LIMIT)?).map_err(|e| LabError::mismatch(what("its lock"), e))?;
+            wire::parse(&bundle.text(LOCK_PATH, LOCK_BYTES)?).map_err(|e| LabError::mismatch(what("its lock"), e))?;
         // The name is that of the state folder, which `down` removes.
         let named = &bundle.index().name;
         if !is_name(&lock.name) || *named != lock.name || *loaded.profile.name != lock.name {

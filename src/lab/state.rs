@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::LabError;
 use crate::base::atomic;
+use crate::base::bounded;
+use crate::base::bounds::JSON_BYTES;
 use crate::base::digest::Digest;
 use crate::base::flock::{self, FileLock, Mode};
 use crate::base::regular;
@@ -189,12 +191,12 @@ impl State {
     /// A file that can not be read or is not ours.
     pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, LabError> {
         let path = self.dir.join(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match bounded::read(&path, JSON_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+        bounded::from_json(&bytes).map(Some).map_err(|e| {
             LabError::failed(format!("`{}` is damaged", path.display()), e).hint("`labimg down` takes the lab away")
         })
     }

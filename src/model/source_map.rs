@@ -7,6 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::url_policy::masked;
+use crate::base::shown;
+
+/// Characters of a line that a finding shows.
+const LINE_CHARS: usize = 400;
+
+/// Characters of a finding's message.
+const FINDING_CHARS: usize = 2000;
 
 /// A value with the place it was written at. Reads, compares and serialises as the value.
 #[derive(Clone, Default)]
@@ -117,8 +124,10 @@ pub struct Location {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The line's text, without what is secret in it.
+    /// The line's text, without what is secret in it; of a long line what stands around the place.
     pub text: String,
+    /// How many characters of the line stand before that text.
+    pub skipped: usize,
     /// How many characters of the line are meant, at least 1.
     pub width: usize,
 }
@@ -166,12 +175,17 @@ impl SourceMap {
         let line_start = file.text[..start].rfind('\n').map_or(0, |i| i + 1);
         let line_end = file.text[start..].find('\n').map_or(file.text.len(), |i| start + i);
         let width = file.text[start..end.min(line_end).max(start)].chars().count().max(1);
+        let column = file.text[line_start..start].chars().count() + 1;
+        // Masked whole: half of a URL would not be known for one.
+        let line = masked(file.text[line_start..line_end].trim_end_matches('\r'));
+        let skipped = if column > LINE_CHARS / 2 { column - LINE_CHARS / 4 } else { 0 };
         Some(Location {
             file: self.shown(&file.name).to_owned(),
             line: file.text[..start].matches('\n').count() + 1,
-            column: file.text[line_start..start].chars().count() + 1,
-            text: masked(file.text[line_start..line_end].trim_end_matches('\r')),
-            width,
+            column,
+            text: line.chars().skip(skipped).take(LINE_CHARS).collect(),
+            skipped,
+            width: width.min(LINE_CHARS),
         })
     }
 
@@ -212,7 +226,8 @@ impl Diagnostic {
     pub fn new(map: &SourceMap, span: &Range<usize>, message: impl Into<String>) -> Self {
         let related = map.import_chain(span.start).into_iter().map(|at| ("imported here".to_owned(), at)).collect();
         // A message may quote a value of the profile.
-        Self { message: masked(&message.into()), at: map.locate(span), related, hint: None }
+        let message = masked(&message.into());
+        Self { message: shown::cut(&message, FINDING_CHARS).into_owned(), at: map.locate(span), related, hint: None }
     }
 
     /// Adds a way out.
@@ -251,7 +266,8 @@ impl fmt::Display for Diagnostic {
 fn excerpt(f: &mut fmt::Formatter<'_>, arrow: &str, at: &Location, why: Option<&str>) -> fmt::Result {
     let number = at.line.to_string();
     let gutter = " ".repeat(number.len());
-    let indent: String = at.text.chars().take(at.column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
+    let indent: String =
+        at.text.chars().take(at.column - 1 - at.skipped).map(|c| if c == '\t' { c } else { ' ' }).collect();
     let carets = "^".repeat(at.width);
     let why = why.map(|w| format!(" {w}")).unwrap_or_default();
     write!(f, "\n{gutter}{arrow} {at}\n{gutter} |\n{number} | {}\n{gutter} | {indent}{carets}{why}", at.text)
@@ -270,5 +286,18 @@ mod tests {
         assert_eq!((at.file.as_str(), at.line, at.column), ("b.toml", 2, 1));
         assert_eq!(map.import_chain(base)[0].to_string(), "a.toml:1:5");
         assert!(map.locate(&(base + 1000..base + 1001)).is_some());
+    }
+
+    #[test]
+    fn of_long_lines_and_messages_a_part_is_shown() {
+        let mut map = SourceMap::default();
+        let text = format!("x = [{}\"here\"{}]", "1, ".repeat(500_000), ", 2".repeat(500_000));
+        map.add("a.toml", &text, None);
+        let at = text.find("here").unwrap();
+        let found = Diagnostic::new(&map, &(at..at + 4), "m".repeat(1 << 20)).to_string();
+        assert!(found.len() < 5000, "{}", found.len());
+        let lines: Vec<&str> = found.lines().collect();
+        let caret = lines.last().unwrap().find("^^^^").unwrap();
+        assert!(lines[lines.len() - 2][caret..].starts_with("here"), "{found}");
     }
 }

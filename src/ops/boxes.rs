@@ -8,7 +8,7 @@ use super::check::profile_in;
 use super::profile::OnDisk;
 use crate::base::digest::Digest;
 use crate::base::own_dir::OwnDir;
-use crate::base::regular;
+use crate::base::{bounded, regular};
 use crate::build::vagrant_box::{box_of, name as provider_name, provider_of};
 use crate::build::vagrant_lab::{BOXES, MadeBox, VAGRANTFILE, folder};
 use crate::lab::vagrant::LAB_FILE;
@@ -165,7 +165,7 @@ fn lab_of(own: &OwnDir) -> Result<Option<String>, OpsError> {
         return Ok(None);
     }
     let text = own.read(LAB_FILE, LIMIT)?.unwrap_or_default();
-    let lab: serde_json::Value = serde_json::from_slice(&text)
+    let lab: serde_json::Value = bounded::from_json(&text)
         .map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", own.path().join(LAB_FILE).display())))?;
     Ok(Some(lab["name"].as_str().unwrap_or_default().to_owned()))
 }
@@ -177,7 +177,7 @@ fn text_in(own: &OwnDir, name: &str) -> Option<String> {
 
 /// What is in a folder without Vagrantfile or `lab.json`, which is written last, that no build of this lab can have left.
 fn others_in(own: &OwnDir, profile: &Profile) -> Result<Option<String>, OpsError> {
-    let lab = text_in(own, LAB_FILE).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let lab = text_in(own, LAB_FILE).and_then(|text| bounded::from_json::<serde_json::Value>(text.as_bytes()).ok());
     if lab.is_some_and(|lab| lab["name"] == profile.name.as_str()) {
         return Ok(None);
     }

@@ -7,15 +7,13 @@ use serde::Serialize;
 use super::fetch::put_locals;
 use super::profile::load;
 use super::{Ctx, OpsError};
+use crate::base::bounds::{LOCK_BYTES, PROFILE_BYTES};
 use crate::build::closure::{self, Closure};
 use crate::build::complete::{self, Lack};
 use crate::model::lock::wire;
 use crate::model::profile::{LoadedProfile, Profile, parse};
 use crate::store::Access;
 use crate::store::bundle::{Bundle, BundleError, LOCK_PATH, PROFILE_PATH};
-
-/// Longest profile and lock of a bundle, in bytes.
-const TEXT_LIMIT: u64 = 64 << 20;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,7 +59,7 @@ fn of_profile(ctx: &Ctx, path: &Path) -> Result<Checked, OpsError> {
 fn of_bundle(path: &Path) -> Result<Checked, OpsError> {
     let bundle = Bundle::open_checked(path)?;
     let loaded = loaded_in(&bundle)?;
-    let text = bundle.text(LOCK_PATH, TEXT_LIMIT)?;
+    let text = bundle.text(LOCK_PATH, LOCK_BYTES)?;
     let lock = wire::parse(&text).map_err(|e| damaged(&bundle, LOCK_PATH, e.to_string()))?;
     let closure = closure::check(&loaded.profile, &lock, &bundle)?;
     Ok(Checked { closure, lacking: complete::lacks_at(&loaded.profile, &lock, &loaded.sources) })
@@ -76,7 +74,7 @@ pub(super) fn profile_in(bundle: &Bundle) -> Result<Profile, BundleError> {
 }
 
 fn loaded_in(bundle: &Bundle) -> Result<LoadedProfile, BundleError> {
-    let text = bundle.text(PROFILE_PATH, TEXT_LIMIT)?;
+    let text = bundle.text(PROFILE_PATH, PROFILE_BYTES)?;
     let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
     parse(PROFILE_PATH, &text, &mut none).map_err(|e| damaged(bundle, PROFILE_PATH, e.to_string()))
 }

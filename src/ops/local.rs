@@ -9,13 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::OpsError;
+use crate::base::bounds::PROFILE_BYTES;
 use crate::base::digest::{Digest, hash_reader};
 use crate::base::regular;
 
 /// What marks the top of a repository, and holds what is nobody's input: a token may stand in its configuration.
 const GIT: &str = ".git";
-/// Largest text (profile, import, `image.toml`, lock) that is read, in bytes.
-pub(super) const MOST_TEXT: u64 = 64 << 20;
 
 /// What the person at this machine says on where local files come from.
 #[derive(Debug, Clone, Default)]
@@ -156,7 +155,7 @@ impl Locals {
     /// # Errors
     /// [`Refused`]; a text that is not UTF-8.
     pub fn text(&self, path: &Path) -> Result<String, Refused> {
-        let bytes = regular::read_all(self.open(path)?, path, MOST_TEXT)?;
+        let bytes = regular::read_all(self.open(path)?, path, PROFILE_BYTES)?;
         let not_text = |_| io::Error::other(format!("`{}` is not UTF-8 text", path.display()));
         Ok(String::from_utf8(bytes).map_err(not_text)?)
     }

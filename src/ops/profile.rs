@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::OpsError;
-use super::local::{LocalRoots, Locals, MOST_TEXT, Refused};
+use super::local::{LocalRoots, Locals, Refused};
+use crate::base::bounds::{LOCK_BYTES, PROFILE_BYTES};
 use crate::base::digest::Digest;
 use crate::base::regular;
 use crate::model::lock::{Lock, satisfies, wire};
@@ -67,7 +68,7 @@ pub fn load(path: &Path, roots: &LocalRoots) -> Result<OnDisk, OpsError> {
 
 /// The text of a file that a person named.
 fn read_text(path: &Path) -> Result<String, OpsError> {
-    let bytes = regular::read(path, MOST_TEXT).map_err(|e| match e.kind() {
+    let bytes = regular::read(path, PROFILE_BYTES).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => OpsError::user(format!("there is no file `{}`", path.display())),
         io::ErrorKind::IsADirectory => OpsError::user(format!("`{}` is a directory, not a file", path.display())),
         _ => e.into(),
@@ -138,7 +139,7 @@ impl OnDisk {
 /// # Errors
 /// A lock that can not be read or used.
 pub fn read_lock(path: &Path) -> Result<Option<Lock>, OpsError> {
-    let bytes = match regular::read(path, MOST_TEXT) {
+    let bytes = match regular::read(path, LOCK_BYTES) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };

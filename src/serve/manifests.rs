@@ -14,6 +14,7 @@ use super::reply::{self, Code, Refusal, Reply};
 use super::request::{Name, Wanted};
 use super::source::{Manifest, OpenBlob};
 use super::{State, blobs, conditions};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::store::image;
 
@@ -121,7 +122,7 @@ async fn not_carried(state: &State, name: &Name, repository: &Repository, digest
     for (indexes, platforms) in &repository.carried {
         for index in indexes {
             let Ok(Found::Small(bytes)) = read(state, index).await else { continue };
-            let Ok(index) = serde_json::from_slice::<image::Index>(&bytes) else { continue };
+            let Ok(index) = bounded::from_json::<image::Index>(&bytes) else { continue };
             let Some(entry) = index.manifests.iter().find(|m| m.digest == *digest) else { continue };
             let platform = entry.platform.as_ref().map_or_else(|| "this part".to_owned(), ToString::to_string);
             let message = format!("{platform} of {full} was not packed; there is {}", platforms.join(", "));

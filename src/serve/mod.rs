@@ -197,3 +197,21 @@ impl Server {
         self.state.checker.stop();
     }
 }
+
+/// Doors for the fuzz targets (`tests/fuzz`): what a request asks for. Built with `--cfg fuzzing` only.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::request;
+
+    /// Path and `ns` of a request: the first line and the second one.
+    pub fn request(data: &[u8]) {
+        let text = String::from_utf8_lossy(data);
+        let (path, ns) = text.split_once('\n').unwrap_or((&text, ""));
+        let ns = (!ns.is_empty()).then_some(ns);
+        let Ok(asked) = request::parse(path) else { return };
+        use request::Asked::{Blob, Manifest, StartUpload, Tags, Upload};
+        if let Tags(name) | Manifest(name, _) | Blob(name, _) | StartUpload(name) | Upload(name, _) = asked {
+            let _ = request::resolve(&name, ns, |host| host == "registry.example");
+        }
+    }
+}

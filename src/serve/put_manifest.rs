@@ -16,6 +16,7 @@ use super::request::{Name, Wanted};
 use super::source::Manifest;
 use super::upload::Upload;
 use super::{State, Writable};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::store::image::{Descriptor, MANIFEST_LIMIT};
@@ -154,7 +155,7 @@ async fn judge(
     declared: Option<String>,
 ) -> Result<String, Refusal> {
     let invalid = |why: String| Refusal::bad(Code::ManifestInvalid, why);
-    let manifest: Pushing = serde_json::from_slice(bytes).map_err(|e| invalid(format!("not a manifest: {e}")))?;
+    let manifest: Pushing = bounded::from_json(bytes).map_err(|e| invalid(format!("not a manifest: {e}")))?;
     if manifest.schema_version != 2 {
         return Err(invalid(format!("schema version {} is not 2", manifest.schema_version)));
     }

@@ -15,7 +15,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
 
 use super::SourceError;
-use crate::base::{base64, null};
+use crate::base::bounds::JSON_BYTES;
+use crate::base::{base64, bounded, null};
 
 /// How long a helper may take (it may ask a person to unlock a key ring).
 const HELPER_PATIENCE: Duration = Duration::from_secs(60);
@@ -143,7 +144,7 @@ pub(super) fn absent(path: &Path) -> SourceError {
 }
 
 fn read(path: &Path) -> Result<Option<File>, SourceError> {
-    let text = match fs_err::read(path) {
+    let text = match bounded::read(path, JSON_BYTES) {
         Ok(text) => text,
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -229,7 +230,7 @@ async fn ask_helper(name: &str, host: &str) -> Result<Option<Credential>, Source
             .ok_or_else(|| failed(format!("{}, for {host}", output.status)));
     }
     let answer: HelperAnswer =
-        serde_json::from_slice(&output.stdout).map_err(|_| failed("its answer is not JSON".to_owned()))?;
+        bounded::from_json(&output.stdout).map_err(|_| failed("its answer is not JSON".to_owned()))?;
     Ok(Some(answer).filter(|a| !a.secret.is_empty()).map(|a| basic(&a.username, &a.secret)))
 }
 

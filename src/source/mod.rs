@@ -10,6 +10,8 @@ pub mod debian;
 pub mod error;
 pub mod fetch;
 pub mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod oci;
 pub mod options;

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use futures_util::stream;
-use tar::{Archive, EntryType};
+use tar::EntryType;
 
 use super::command::{Command, quote};
 use super::error::SshError;
@@ -16,6 +16,8 @@ use super::transfer::{DIGEST_MARK, Data, Listener, Moved, PRELUDE, Remote, diges
 use crate::base::atomic;
 use crate::base::digest::Hasher;
 use crate::base::report::Task;
+use crate::base::shown;
+use crate::base::untar::Untar;
 
 /// Most members of an archive that is unpacked.
 const MEMBERS: u64 = 5_000_000;
@@ -138,12 +140,17 @@ fn unpack(mut reader: PipeReader, dir: PathBuf, limit: u64) -> io::Result<PathBu
 }
 
 fn unpack_members(reader: &mut dyn Read, dir: &Path, limit: u64) -> io::Result<PathBuf> {
-    let mut archive = Archive::new(reader);
+    let mut archive = Untar::new(reader);
     let (mut members, mut bytes, mut root) = (0u64, 0u64, None);
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let refused = |why: &str| io::Error::other(format!("the member `{}` is refused: {why}", path.display()));
+        let refused = |why: &str| {
+            io::Error::other(format!(
+                "the member `{}` is refused: {why}",
+                shown::bytes(path.as_os_str().as_encoded_bytes())
+            ))
+        };
         members += 1;
         bytes = bytes.saturating_add(entry.size());
         if members > MEMBERS || bytes > limit {

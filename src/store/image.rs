@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::image_index::nested;
 use super::{BlobSource, StoreError};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::model::lock::{LockedImage, LockedManifest};
@@ -25,7 +26,7 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// Manifests and indexes are small: distribution-spec asks registries to take up to 4 MiB.
-pub const MANIFEST_LIMIT: u64 = 4 << 20;
+pub const MANIFEST_LIMIT: u64 = crate::base::bounds::IMAGE_MANIFEST_BYTES;
 
 /// Image configurations hold labels and history, some of them much; more than this is no configuration.
 pub const CONFIG_LIMIT: u64 = 16 << 20;
@@ -168,7 +169,7 @@ pub fn config_platform(bytes: &[u8]) -> Option<PlatformField> {
 /// A blob that is missing, too large, altered, or no manifest.
 pub fn read_manifest(source: &dyn BlobSource, digest: &Digest) -> Result<Manifest, StoreError> {
     let bytes = source.read_blob(digest, MANIFEST_LIMIT)?;
-    serde_json::from_slice(&bytes).map_err(|e| StoreError::Damaged {
+    bounded::from_json(&bytes).map_err(|e| StoreError::Damaged {
         path: Path::new(&digest.to_string()).to_owned(),
         why: format!("not an image manifest: {e}"),
     })

@@ -29,7 +29,7 @@ pub const DIFF_ID: &str = "diff-id";
 /// The folder of last builds beside the realisations.
 const LAST: &str = "last";
 /// Larger files are not ours.
-const LIMIT: u64 = 64 << 20;
+const LIMIT: u64 = crate::base::bounds::INDEX_BYTES;
 
 /// A blob of the store that a step made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

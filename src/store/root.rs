@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{OCI_LAYOUT, OciDescriptor, oci_index};
 use super::{Access, BlobSource, LOCK_PATIENCE, Store, StoreError, sealed};
+use crate::base::bounded;
+use crate::base::bounds::{INDEX_BYTES, LOCK_BYTES};
 use crate::base::digest::Digest;
 use crate::base::flock::{self, Mode};
 use crate::base::{atomic, regular};
@@ -104,7 +106,7 @@ impl Store {
     /// Whether the root in `dir` keeps all of `blobs`.
     fn keeps(&self, dir: &Path, blobs: &BTreeMap<Digest, u64>) -> bool {
         let path = dir.join("root.json");
-        let root = fs_err::read_to_string(&path).ok().and_then(|text| read_root(&path, &text).ok());
+        let root = bounded::read_text(&path, INDEX_BYTES).ok().and_then(|text| read_root(&path, &text).ok());
         root.is_some_and(|root| blobs.keys().all(|digest| root.blobs.contains_key(digest)))
     }
 
@@ -147,7 +149,7 @@ impl Store {
         let mut locks = Vec::new();
         for lab in self.labs()? {
             let path = self.root_dir(&lab).join("lock.toml");
-            match fs_err::read_to_string(&path) {
+            match bounded::read_text(&path, LOCK_BYTES) {
                 Ok(text) => locks.push((lab, wire::parse(&text).map_err(|e| damaged(&path, e.to_string())))),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => locks.push((lab, Err(StoreError::io(&path, "read", e)))),

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use super::image::is_index;
 use super::image_index::manifests_here;
 use super::{Store, StoreError};
+use crate::base::bounded;
+use crate::base::bounds::INDEX_BYTES;
 use crate::base::digest::Digest;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LockedImage, LockedManifest};
@@ -59,8 +61,8 @@ impl Store {
         }
         let path = self.root_dir(lab).join("index.json");
         let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
-        let text = fs_err::read(&path).map_err(|e| StoreError::io(&path, "read", e))?;
-        let layout: Layout = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        let text = bounded::read(&path, INDEX_BYTES).map_err(|e| StoreError::io(&path, "read", e))?;
+        let layout: Layout = bounded::from_json(&text).map_err(|e| damaged(e.to_string()))?;
         let mut images = Vec::new();
         for entry in layout.manifests {
             let Some(name) = entry.annotations.get(NAME) else { continue };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::stanza::Stanza;
+use crate::base::shown;
+use crate::base::untar::Untar;
 use crate::model::lock::LockedPackage;
 
 /// The largest control archive, decompressed. The largest known (kernels' and TeX's md5sums) have 3 MiB.
@@ -26,7 +28,7 @@ impl Control {
     /// # Errors
     /// What is no control archive, told for people; I/O errors of the reader.
     pub fn read(reader: impl Read) -> io::Result<Self> {
-        let mut archive = tar::Archive::new(reader.take(MAX_TOTAL));
+        let mut archive = Untar::new(reader.take(MAX_TOTAL));
         let mut control = Self::default();
         let mut text = None;
         for entry in archive.entries()? {
@@ -38,7 +40,8 @@ impl Control {
             }
             if !kind.is_file() || control.files.len() >= MAX_FILES || entry.size() > MAX_TOTAL {
                 return Err(bad(format!(
-                    "its control archive has `{name}`, which is no small file, or too many files"
+                    "its control archive has `{}`, which is no small file, or too many files",
+                    shown::name(&name)
                 )));
             }
             let mut bytes = Vec::new();
@@ -95,5 +98,9 @@ fn file_name(path: &[u8]) -> io::Result<String> {
     let name = text.strip_prefix("./").unwrap_or(text).trim_end_matches('/');
     let name = if name == "." { "" } else { name };
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b)) && !name.starts_with('.');
-    if plain { Ok(name.to_owned()) } else { Err(bad(format!("its control archive has a file called `{text}`"))) }
+    if plain {
+        Ok(name.to_owned())
+    } else {
+        Err(bad(format!("its control archive has a file called `{}`", shown::name(text))))
+    }
 }

@@ -3,11 +3,9 @@
 //! Nothing is written under a name the package chose, so no path of it can lead anywhere. What dpkg would write through a link
 //! is refused here or resolved inside the tree by [`super::merge`].
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
@@ -15,7 +13,8 @@ use tar::EntryType;
 
 use super::ar;
 use super::control::Control;
-use crate::base::codec;
+use crate::base::untar::{self, Untar};
+use crate::base::{codec, shown};
 use crate::build::BuildError;
 use crate::build::spool::Spool;
 use crate::build::tree::{Content, Entry, Kind};
@@ -28,8 +27,8 @@ const MAX_BYTES: u64 = 4 << 30;
 const SLACK: u64 = 64 << 20;
 /// The most entries of a package.
 const MAX_ENTRIES: usize = 250_000;
-/// The most bytes of headers (long names, pax records) before one member's data.
-const MAX_HEADERS: u64 = 1 << 20;
+/// The most bytes of their names: 250,000 of them have about this, and each is kept three times.
+const MAX_NAMES: u64 = 16 << 20;
 /// The longest text of a symbolic link (`PATH_MAX`, linux/limits.h).
 const MAX_LINK: usize = 4095;
 
@@ -76,8 +75,8 @@ pub fn unpack_into(deb: &mut dyn Read, expect: &LockedPackage, spool: &mut Spool
     let result = deb.data(&mut unpacked, spool).and_then(|()| deb.end());
     result.map_err(|e| match e {
         DataError::Build(e) => e,
-        DataError::Bytes(e) => bad(e.to_string()),
-        DataError::Entry(path, why) => bad(format!("`{path}` {why}")),
+        DataError::Bytes(e) => bad(untar::told(&e)),
+        DataError::Entry(path, why) => bad(format!("`{}` {why}", shown::name(&path))),
     })?;
     spool.flush()?;
     Ok(unpacked)
@@ -124,7 +123,7 @@ impl<'a> Deb<'a> {
         let mut version = String::new();
         archive.read_to_string(&mut version)?;
         if !version.starts_with("2.") {
-            return Err(wrong(&format!("it is of format `{}`, not 2.x", version.trim_end().escape_debug())));
+            return Err(wrong(&format!("it is of format `{}`, not 2.x", shown::name(version.trim_end()))));
         }
         Ok(Self { archive })
     }
@@ -135,10 +134,15 @@ impl<'a> Deb<'a> {
             let member = self.archive.next_member()?.ok_or_else(|| wrong(&format!("it has no member `{stem}`")))?;
             match member.name.strip_prefix(stem) {
                 Some("" | ".gz" | ".xz" | ".zst") => return Ok(()),
-                Some(_) => return Err(wrong(&format!("its member `{}` is compressed in an unknown way", member.name))),
+                Some(_) => {
+                    return Err(wrong(&format!(
+                        "its member `{}` is compressed in an unknown way",
+                        shown::name(&member.name)
+                    )));
+                }
                 // deb(5): members whose name starts with `_` are to be ignored.
                 None if member.name.starts_with('_') => {}
-                None => return Err(wrong(&format!("it has an unknown member `{}`", member.name.escape_debug()))),
+                None => return Err(wrong(&format!("it has an unknown member `{}`", shown::name(&member.name)))),
             }
         }
     }
@@ -152,15 +156,12 @@ impl<'a> Deb<'a> {
     fn data(&mut self, unpacked: &mut Unpacked, spool: &mut Spool) -> Result<(), DataError> {
         self.member("data.tar")?;
         let allowed = allowance(&unpacked.control);
-        let step = Rc::new(Cell::new(MAX_HEADERS));
-        let meter = Meter { inner: codec::decoder(&mut self.archive)?, left: allowed, allowed, step: step.clone() };
-        let mut archive = tar::Archive::new(meter);
+        let meter = Meter { inner: codec::decoder(&mut self.archive)?, left: allowed, allowed };
+        let mut archive = Untar::new(meter).with_names(MAX_NAMES);
         let origin: Arc<str> = format!("package {}", unpacked.package.name).into();
         for entry in archive.entries()? {
             let mut entry = entry?;
-            step.set(entry.size().saturating_add(MAX_HEADERS));
             take(&mut entry, unpacked, spool, &origin)?;
-            step.set(MAX_HEADERS);
         }
         // What follows the end of the archive is padding; reading it lets the decoder check its sums.
         io::copy(&mut archive.into_inner(), &mut io::sink())?;
@@ -170,7 +171,7 @@ impl<'a> Deb<'a> {
     fn end(&mut self) -> Result<(), DataError> {
         while let Some(member) = self.archive.next_member()? {
             if !member.name.starts_with('_') {
-                return Err(wrong(&format!("it has an unknown member `{}`", member.name.escape_debug())).into());
+                return Err(wrong(&format!("it has an unknown member `{}`", shown::name(&member.name))).into());
             }
         }
         Ok(())
@@ -183,31 +184,27 @@ fn allowance(control: &Control) -> u64 {
     kib.saturating_mul(4 * 1024).saturating_add(SLACK).min(MAX_BYTES)
 }
 
-/// Stops bombs: counts bytes of the whole member, and those read for the present step.
+/// Stops bombs: counts the bytes of the whole member.
 struct Meter<R> {
     inner: R,
     left: u64,
     allowed: u64,
-    step: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Read for Meter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
-        let n = got as u64;
-        self.left = self.left.checked_sub(n).ok_or_else(|| {
+        self.left = self.left.checked_sub(got as u64).ok_or_else(|| {
             let allowed = self.allowed >> 20;
             wrong(&format!("its contents have more than {allowed} MiB, far beyond its `Installed-Size`"))
         })?;
-        let step = self.step.get().checked_sub(n);
-        self.step.set(step.ok_or_else(|| wrong("a header of its contents has more than 1 MiB"))?);
         Ok(got)
     }
 }
 
 /// Takes one entry in.
 fn take<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
+    entry: &mut untar::Entry<'_, R>,
     unpacked: &mut Unpacked,
     spool: &mut Spool,
     origin: &Arc<str>,
@@ -267,7 +264,7 @@ fn record(path: GuestPath, entry: Entry, unpacked: &mut Unpacked) -> Result<(), 
 
 /// A member's path: relative, UTF-8, without `..`.
 fn path_of(bytes: &[u8]) -> Result<GuestPath, DataError> {
-    let lossy = || String::from_utf8_lossy(bytes).escape_debug().to_string();
+    let lossy = || shown::bytes(bytes);
     let text =
         std::str::from_utf8(bytes).map_err(|_| DataError::Entry(lossy(), "is a name that is not UTF-8".into()))?;
     if text.starts_with('/') {
@@ -281,7 +278,7 @@ fn path_of(bytes: &[u8]) -> Result<GuestPath, DataError> {
 }
 
 /// Copies a file's content to the spool.
-fn store<R: Read>(entry: &mut tar::Entry<'_, R>, spool: &mut Spool) -> Result<(Content, [u8; 16]), DataError> {
+fn store<R: Read>(entry: &mut untar::Entry<'_, R>, spool: &mut Spool) -> Result<(Content, [u8; 16]), DataError> {
     let offset = spool.position();
     let mut md5 = Md5::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -302,7 +299,7 @@ fn store<R: Read>(entry: &mut tar::Entry<'_, R>, spool: &mut Spool) -> Result<(C
 }
 
 /// The text of a symbolic link, which may say anything.
-fn link_text<R: Read>(entry: &tar::Entry<'_, R>, path: &GuestPath) -> Result<String, DataError> {
+fn link_text<R: Read>(entry: &untar::Entry<'_, R>, path: &GuestPath) -> Result<String, DataError> {
     let refuse = |why: &str| DataError::Entry(path.to_string(), why.to_owned());
     let bytes = entry.link_name_bytes().unwrap_or_default();
     let text = std::str::from_utf8(&bytes).map_err(|_| refuse("is a link to a name that is not UTF-8"))?;
@@ -315,7 +312,7 @@ fn link_text<R: Read>(entry: &tar::Entry<'_, R>, path: &GuestPath) -> Result<Str
 
 /// The file that a hard link names: one that came before it in the same package.
 fn hard_link<R: Read>(
-    entry: &tar::Entry<'_, R>,
+    entry: &untar::Entry<'_, R>,
     path: &GuestPath,
     unpacked: &mut Unpacked,
 ) -> Result<GuestPath, DataError> {

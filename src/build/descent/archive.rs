@@ -6,6 +6,9 @@ use std::path::Path;
 
 use tar::EntryType;
 
+use crate::base::shown;
+use crate::base::untar::{Entry, Untar};
+
 use super::bytes::{Shared, Stream, Window, damaged};
 use super::{Walk, What, causes, unpack};
 
@@ -102,7 +105,7 @@ fn shown(value: &[u8]) -> String {
 }
 
 fn members(of: &Shared, scratch: &Path) -> io::Result<Members> {
-    let mut archive = tar::Archive::new(Stream::new(of));
+    let mut archive = Untar::new(Stream::new(of));
     let (mut found, mut sparse) = (Members::new(), 0);
     for (place, entry) in archive.entries_with_seek()?.enumerate() {
         if place >= MEMBERS {
@@ -121,14 +124,14 @@ fn members(of: &Shared, scratch: &Path) -> io::Result<Members> {
             }
             member.data = unpack::spooled(&mut entry, scratch)?;
         } else if member.end > of.size() {
-            return Err(damaged(format!("`{}` is cut off", String::from_utf8_lossy(&path))));
+            return Err(damaged(format!("`{}` is cut off", shown::bytes(&path))));
         }
         found.insert(path, member);
     }
     Ok(found)
 }
 
-fn member(of: &Shared, entry: &mut tar::Entry<'_, Stream>, place: usize) -> io::Result<Member> {
+fn member(of: &Shared, entry: &mut Entry<'_, Stream>, place: usize) -> io::Result<Member> {
     let link = entry.link_name_bytes().map(|l| String::from_utf8_lossy(&l).into_owned());
     let (mut fields, mut xattrs) = (BTreeMap::new(), BTreeMap::new());
     if let Some(extensions) = entry.pax_extensions()? {

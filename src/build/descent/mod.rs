@@ -17,7 +17,7 @@ pub(in crate::build) mod table;
 mod tests;
 mod unpack;
 mod verdict;
-mod vmdk;
+pub(in crate::build) mod vmdk;
 
 use std::io;
 use std::path::Path;
@@ -86,6 +86,12 @@ fn compare(a: &Shared, b: &Shared, scratch: &Path) -> io::Result<Report> {
     let mut walk = Walk { scratch, report: Report::default(), at: Vec::new(), depth: 0 };
     walk.pair(a, b)?;
     Ok(walk.report)
+}
+
+/// Compares two things in memory: a door for the fuzz targets.
+#[cfg(fuzzing)]
+pub(in crate::build) fn compared(a: &Shared, b: &Shared, scratch: &Path) -> io::Result<Report> {
+    compare(a, b, scratch)
 }
 
 /// A comparison under way.

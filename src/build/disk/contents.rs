@@ -8,7 +8,9 @@ use fs_err::File;
 use tar::EntryType;
 
 use super::spec::{FSTAB, GRUB_CFG};
+use crate::base::shown;
 use crate::base::tarfmt::padded;
+use crate::base::untar::Untar;
 use crate::build::BuildError;
 use crate::model::debian::version;
 
@@ -77,7 +79,7 @@ pub fn scan(archive: &mut File, what: &str) -> Result<Contents, BuildError> {
     let mut seen = Seen::default();
     let bad = |e: std::io::Error| BuildError::bad(what, format!("its archive can not be read: {e}"));
     let length = archive.metadata().map_err(bad)?.len();
-    let mut reader = tar::Archive::new(&mut *archive);
+    let mut reader = Untar::new(&mut *archive);
     let mut end = 0;
     for entry in reader.entries_with_seek().map_err(bad)? {
         let entry = entry.map_err(bad)?;
@@ -87,10 +89,10 @@ pub fn scan(archive: &mut File, what: &str) -> Result<Contents, BuildError> {
         let kind = entry.header().entry_type();
         let next = data.0 + padded(if kind.is_file() { data.1 } else { 0 }).unwrap_or(u64::MAX / 2);
         if next > length {
-            return Err(BuildError::bad(what, format!("its archive ends in the middle of `{path}`")));
+            return Err(BuildError::bad(what, format!("its archive ends in the middle of `{}`", shown::name(&path))));
         }
         if kind == EntryType::GNUSparse {
-            return Err(BuildError::bad(what, format!("`{path}` is a sparse member")));
+            return Err(BuildError::bad(what, format!("`{}` is a sparse member", shown::name(&path))));
         }
         seen.member(path, kind, data, (end, next));
         end = next;

@@ -1,5 +1,6 @@
 //! Users and groups of an image: `/etc/passwd` and `/etc/group` read (passwd(5), group(5)), users added, owners looked up.
 
+use crate::base::shown;
 use crate::build::BuildError;
 use crate::build::listing::Listing;
 use crate::model::image_def::ImageUser;
@@ -85,8 +86,8 @@ impl Accounts {
     fn unknown(&self, kind: &str, name: &str, what: &str) -> BuildError {
         let table = if kind == "user" { &self.passwd } else { &self.group };
         let known: Vec<&str> = lines(table).filter_map(|l| l.first().copied()).collect();
-        let near = known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-        let hint = match near.filter(|n| strsim::jaro_winkler(name, n) > 0.75) {
+        let near = known.iter().max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
+        let hint = match near.filter(|n| shown::alike(name, n) > 0.75) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("add a `[[user]]` called `{name}`, or give a number"),
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::base::untar::{self, Untar};
 use crate::build::BuildError;
 use crate::build::tree::{Content, Entry, Kind, Source, Tree};
 use crate::model::guest_path::GuestPath;
@@ -17,7 +18,7 @@ pub(super) fn tree(file: std::fs::File, origin: &str) -> Result<Tree, BuildError
     let bad = |why: String| BuildError::bad(origin, why);
     let spool = Arc::new(file.try_clone().map_err(|e| bad(e.to_string()))?);
     let from: Arc<str> = origin.into();
-    let mut archive = tar::Archive::new(file);
+    let mut archive = Untar::new(file);
     let mut tree = Tree::default();
     for entry in archive.entries().map_err(|e| bad(e.to_string()))? {
         let entry = entry.map_err(|e| bad(format!("not a tar archive: {e}")))?;
@@ -39,7 +40,7 @@ pub(super) fn tree(file: std::fs::File, origin: &str) -> Result<Tree, BuildError
             }
             other => return Err(bad(format!("`{path}` is neither file, directory nor link ({other:?})"))),
         };
-        let mode = entry.header().mode().map_err(|e| bad(format!("`{path}`: {e}")))? & 0o7777;
+        let mode = entry.header().mode().map_err(|e| bad(format!("`{path}`: {}", untar::told(&e))))? & 0o7777;
         if !path.is_root() {
             tree.put(path, Entry { kind, mode, uid: 0, gid: 0, capability: None, origin: from.clone() });
         }

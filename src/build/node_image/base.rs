@@ -1,13 +1,12 @@
 //! What a node image has already where ours goes: read from its layers, in one pass over each, whiteouts respected
 //! (image-spec, "Image Layer Filesystem Changeset").
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::rc::Rc;
 
-use crate::base::codec;
+use crate::base::codec::{self, Capped};
 use crate::base::digest::Digest;
+use crate::base::untar::{self, Entry, Untar};
 use crate::build::BuildError;
 use crate::build::layer::WHITEOUT;
 use crate::store::{BlobSource, Store};
@@ -27,8 +26,6 @@ const MAX_METADATA: u64 = 64 << 20;
 const MAX_LAYER: u64 = 64 << 30;
 /// Most entries of a layer that matter: a node image has some hundred.
 const MAX_NODES: usize = 200_000;
-/// Most bytes of headers (long names, pax records) before one member's data.
-const MAX_HEADERS: u64 = 1 << 20;
 
 /// Mode and owner of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,17 +149,14 @@ fn matters(path: &str) -> bool {
 
 /// What the layer `digest` says.
 fn changes(digest: &Digest, store: &Store) -> Result<Changes, BuildError> {
-    let damaged = |e: io::Error| BuildError::bad(format!("layer {digest} of the node image"), e.to_string());
-    let step = Rc::new(Cell::new(MAX_HEADERS));
+    let damaged = |e: io::Error| BuildError::bad(format!("layer {digest} of the node image"), untar::told(&e));
     // Hashed first: what a damaged layer says of itself is worth nothing, and the pages are in memory for the second pass.
     store.verify(digest)?;
     let plain = codec::decoder(store.open_blob(digest)?).map_err(damaged)?;
-    let mut archive = tar::Archive::new(Guard { inner: plain, left: MAX_LAYER, step: step.clone() });
+    let mut archive = Untar::new(Capped::new(plain, MAX_LAYER));
     let mut changes = Changes::default();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        // What is not read now is skipped before the next header.
-        step.set(entry.size().saturating_add(MAX_HEADERS));
         take(&mut entry, &mut changes).map_err(damaged)?;
         if changes.nodes.len() + changes.removed.len() + changes.opaque.len() > MAX_NODES {
             return Err(damaged(io::Error::other(format!(
@@ -173,7 +167,7 @@ fn changes(digest: &Digest, store: &Store) -> Result<Changes, BuildError> {
     Ok(changes)
 }
 
-fn take<R: Read>(entry: &mut tar::Entry<'_, R>, changes: &mut Changes) -> io::Result<()> {
+fn take<R: Read>(entry: &mut Entry<'_, R>, changes: &mut Changes) -> io::Result<()> {
     let bytes = entry.path_bytes();
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(()) };
     let parts: Vec<&str> = text.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
@@ -204,7 +198,7 @@ fn hidden_by(path: &str) -> Option<String> {
     Some(if dir.is_empty() { hidden.to_owned() } else { format!("{dir}/{hidden}") })
 }
 
-fn node<R: Read>(entry: &mut tar::Entry<'_, R>, path: &str) -> io::Result<Node> {
+fn node<R: Read>(entry: &mut Entry<'_, R>, path: &str) -> io::Result<Node> {
     let header = entry.header();
     Ok(match header.entry_type() {
         tar::EntryType::Directory => {
@@ -226,22 +220,4 @@ fn node<R: Read>(entry: &mut tar::Entry<'_, R>, path: &str) -> io::Result<Node> 
         }
         _ => Node::File(None),
     })
-}
-
-/// Stops bombs: counts bytes of the whole layer, and those read for the present member.
-struct Guard<R> {
-    inner: R,
-    left: u64,
-    step: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Guard<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        let counted =
-            |left: u64, what: &str| left.checked_sub(n as u64).ok_or_else(|| io::Error::other(what.to_owned()));
-        self.left = counted(self.left, "it unpacks to more than 64 GiB")?;
-        self.step.set(counted(self.step.get(), "a header in it has more than 1 MiB")?);
-        Ok(n)
-    }
 }

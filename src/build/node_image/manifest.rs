@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::base::bounded;
 use crate::build::BuildError;
 use crate::build::image::config::rfc3339;
 use crate::build::image::files_layer::{input, put};
@@ -92,7 +93,7 @@ fn below(layer: &Descriptor) -> Result<Value, BuildError> {
 
 /// The configuration `text` with a layer on top of `layers` others.
 fn config(text: &[u8], layers: usize, layer: &Output, epoch: u64) -> Result<Value, String> {
-    let mut config: Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+    let mut config: Value = bounded::from_json(text).map_err(|e| e.to_string())?;
     let diff_ids = config.pointer_mut("/rootfs/diff_ids").and_then(Value::as_array_mut);
     let diff_ids = diff_ids.filter(|ids| ids.len() == layers).ok_or("its diff ids are not those of its layers")?;
     diff_ids.push(json!(layer.facts.get(DIFF_ID)));

@@ -1,5 +1,6 @@
 //! The few words of QEMU's machine protocol that are needed here (QEMU, "QMP Reference Manual"): lines of JSON on a socket.
 
+use crate::base::bounded;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -69,7 +70,7 @@ impl Qmp {
         if line.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "QEMU is gone"));
         }
-        serde_json::from_str(&line).map_err(io::Error::other)
+        bounded::from_json(line.as_bytes()).map_err(io::Error::other)
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tar::EntryType;
 
 use crate::base::tarball::{self, CAPABILITY, Member, TarWriter};
-use crate::base::tarfmt;
+use crate::base::untar::{self, Untar};
+use crate::base::{bounds, shown, tarfmt};
 use crate::build::BuildError;
 use crate::build::step::Output;
 use crate::build::tree::{Content, Entry, Kind, Source, Tree};
@@ -18,10 +19,10 @@ use crate::store::Store;
 
 /// Most entries of one tree.
 const MAX_ENTRIES: usize = 5_000_000;
+/// Most bytes of their names: five million of them have about this.
+const MAX_NAMES: u64 = 512 << 20;
 /// Most of one file's capabilities (linux/capability.h: `XATTR_CAPS_SZ_3` is 24).
 const MAX_CAPABILITY: usize = 64;
-/// Most of a member's extended headers that is looked at.
-const MAX_EXTENDED: u64 = 1 << 20;
 /// Places that hold nothing of a machine that is off: what is in them is not read, devices least of all.
 const VOLATILE: [&str; 3] = ["dev", "proc", "sys"];
 /// Bytes of a compiled Python file's header (PEP 552).
@@ -37,7 +38,7 @@ pub fn read_tree(path: &Path, origin: &str) -> Result<Tree, BuildError> {
     let bad = |why: String| BuildError::bad(origin, why);
     let spool = Arc::new(file.try_clone().map_err(|e| BuildError::io(path, "read", e))?);
     let from: Arc<str> = origin.into();
-    let mut archive = tar::Archive::new(file);
+    let mut archive = Untar::new(file).with_names(MAX_NAMES);
     let mut tree = Tree::default();
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|e| bad(e.to_string()))? {
@@ -53,7 +54,7 @@ pub fn read_tree(path: &Path, origin: &str) -> Result<Tree, BuildError> {
         }
         let made = capability(&spool, before)
             .and_then(|capability| Ok(Entry { capability, ..read_entry(&mut entry, &spool, &from)? }));
-        let made = made.map_err(|e| bad(format!("`{at}`: {e}")))?;
+        let made = made.map_err(|e| bad(format!("`{at}`: {}", untar::told(&e))))?;
         tree.put(at, made);
     }
     Ok(tree)
@@ -64,11 +65,11 @@ fn is_volatile(path: &GuestPath) -> bool {
 }
 
 fn read_entry<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
+    entry: &mut untar::Entry<'_, R>,
     spool: &Arc<std::fs::File>,
     from: &Arc<str>,
 ) -> io::Result<Entry> {
-    let link = |entry: &tar::Entry<'_, R>| {
+    let link = |entry: &untar::Entry<'_, R>| {
         let bytes = entry.link_name_bytes().unwrap_or_default().into_owned();
         String::from_utf8(bytes).map_err(|_| io::Error::other("its target is not UTF-8"))
     };
@@ -95,7 +96,7 @@ fn capability(file: &std::fs::File, range: std::ops::Range<u64>) -> io::Result<O
     if length < 2 * tarfmt::BLOCK {
         return Ok(None);
     }
-    let mut bytes = vec![0; usize::try_from(length.min(MAX_EXTENDED)).unwrap_or(0)];
+    let mut bytes = vec![0; usize::try_from(length.min(bounds::TAR_HEADER)).unwrap_or(0)];
     file.read_exact_at(&mut bytes, range.start)?;
     let Some((header, records)) = bytes.split_first_chunk() else { return Ok(None) };
     let Some(header) = tarfmt::parse(header).filter(|h| h.kind == b'x') else { return Ok(None) };
@@ -119,7 +120,7 @@ fn capability(file: &std::fs::File, range: std::ops::Range<u64>) -> io::Result<O
 
 fn text(bytes: &[u8], origin: &str) -> Result<String, BuildError> {
     String::from_utf8(bytes.to_vec()).map_err(|e| {
-        let name = String::from_utf8_lossy(e.as_bytes()).into_owned();
+        let name = shown::bytes(e.as_bytes());
         BuildError::bad(origin, format!("the name `{name}` is not UTF-8"))
     })
 }

@@ -12,7 +12,9 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tar::EntryType;
 
 use super::Output;
+use crate::base::shown;
 use crate::base::tarball::{Kind, Member, TarWriter};
+use crate::base::untar::Untar;
 use crate::build::BuildError;
 use crate::model::guest_path::GuestPath;
 use crate::store::{BlobSource, Store};
@@ -46,18 +48,18 @@ pub fn unpack(store: &Store, output: &Output, dir: &Path, epoch: u64) -> Result<
     let bad = |why: String| BuildError::bad(format!("archive {}", output.digest), why);
     let failed = |e: io::Error| BuildError::io(dir, "unpack into", e);
     fs_err::create_dir_all(dir).map_err(failed)?;
-    let mut archive = tar::Archive::new(store.open_blob(&output.digest)?);
+    let mut archive = Untar::new(store.open_blob(&output.digest)?);
     let mut dirs = vec![dir.to_owned()];
     for (count, entry) in archive.entries().map_err(failed)?.enumerate() {
         let mut entry = entry.map_err(failed)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
         if !matches!(kind, EntryType::Regular | EntryType::Directory | EntryType::Symlink) || count >= MEMBERS {
-            return Err(bad(format!("`{path}` can not be in it")));
+            return Err(bad(format!("`{}` can not be in it", shown::name(&path))));
         }
         let to = dir.join(GuestPath::parse(&path)?.as_str());
         if !entry.unpack_in(dir).map_err(|e| bad(e.to_string()))? {
-            return Err(bad(format!("`{path}` leads out of it")));
+            return Err(bad(format!("`{}` leads out of it", shown::name(&path))));
         }
         match kind {
             EntryType::Directory => dirs.push(to),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::node::{Place, blob_text, fill, plain};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::lab::error::LabError;
 use crate::lab::kube::ready::Brought;
@@ -130,7 +131,7 @@ async fn unlock(place: &Place<'_>, folder: &Path) {
     let release = place.deploy.name.as_str();
     let status =
         helm(place, folder, words(&["status", release, "--namespace", place.namespace, "--output", "json"])).await;
-    let parsed = status.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let parsed = status.ok().and_then(|bytes| bounded::from_json::<serde_json::Value>(&bytes).ok());
     let state = parsed.as_ref().and_then(|v| v.pointer("/info/status")).and_then(|s| s.as_str()).unwrap_or_default();
     let undo = match state {
         "pending-install" => words(&["uninstall", release, "--namespace", place.namespace]),

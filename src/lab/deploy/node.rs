@@ -282,7 +282,8 @@ async fn wait(place: &Place<'_>, brought: &[Brought], say: &(dyn Fn(&str) + Sync
 fn at(place: &Place<'_>, error: LabError, text: &Loc<String>) -> LabError {
     let span = text.span();
     let LabError::NotReady { what, waited, at: _, reasons, hint } = error else { return error };
-    let profile = place.context.session.bundle.text(PROFILE_PATH, manifest::MAX_BYTES as u64).unwrap_or_default();
+    let profile =
+        place.context.session.bundle.text(PROFILE_PATH, crate::base::bounds::PROFILE_BYTES).unwrap_or_default();
     let before =
         profile.get(..span.start).filter(|_| profile.get(span.clone()).is_some_and(|t| t.contains(text.as_str())));
     let line = before.map(|b| format!("{PROFILE_PATH} line {}, ", b.matches('\n').count() + 1)).unwrap_or_default();

@@ -8,6 +8,8 @@ use bollard::errors::Error;
 use bollard::models::SystemInfo;
 use serde::Deserialize;
 
+use crate::base::bounded;
+use crate::base::bounds::JSON_BYTES;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::lab::error::LabError;
@@ -139,7 +141,7 @@ fn current_context(path: &Path) -> Result<Option<String>, LabError> {
     struct Config {
         current_context: Option<String>,
     }
-    let Ok(bytes) = fs_err::read(path) else { return Ok(None) };
+    let Ok(bytes) = bounded::read(path, JSON_BYTES) else { return Ok(None) };
     let config: Config = null::document(&bytes)
         .map_err(|e| LabError::failed(format!("docker's configuration `{}`", path.display()), e))?;
     Ok(config.current_context)
@@ -152,8 +154,8 @@ fn host_of_context(folder: &Path, name: &str) -> Result<String, LabError> {
         LabError::failed(format!("docker's context `{name}`"), why)
             .hint("`docker context ls` lists contexts; `docker context use default` goes back to the default one")
     };
-    let bytes = fs_err::read(&path).map_err(|e| bad(e.to_string()))?;
-    let meta: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    let bytes = bounded::read(&path, JSON_BYTES).map_err(|e| bad(e.to_string()))?;
+    let meta: serde_json::Value = bounded::from_json(&bytes).map_err(|e| bad(e.to_string()))?;
     let host = meta.pointer("/Endpoints/docker/Host").and_then(|h| h.as_str()).filter(|h| !h.is_empty());
     host.map(str::to_owned).ok_or_else(|| bad(format!("`{}` names no host", path.display())))
 }

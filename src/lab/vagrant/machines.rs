@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::base::bounded;
 use crate::base::regular;
 use crate::lab::error::LabError;
 use crate::ssh::{Hop, HostKeys, Identity, Target, Timeouts};
@@ -93,9 +94,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, LabErr
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read?,
     };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|e| LabError::failed(format!("`{}` is damaged", path.display()), e))
+    bounded::from_json(&bytes).map(Some).map_err(|e| LabError::failed(format!("`{}` is damaged", path.display()), e))
 }
 
 #[cfg(test)]

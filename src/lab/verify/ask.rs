@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::base::bounded;
 use crate::lab::error::LabError;
 use crate::lab::http::{self, Answer};
 use crate::lab::kube::{Api, proxy};
@@ -93,13 +94,13 @@ pub async fn json<T: serde::de::DeserializeOwned>(asker: &dyn Asker, path: &str)
     if answer.status != 200 {
         return Err(format!("{}{path} answered {}", asker.label(), status_line(&answer)));
     }
-    serde_json::from_slice(&answer.body)
+    bounded::from_json(&answer.body)
         .map_err(|e| format!("{}{path} answered no such JSON ({e}): {}", asker.label(), glimpse(&answer.body)))
 }
 
 /// The status with what the answer says about it; a Kubernetes `Status` or a list of errors says it in a field.
 pub fn status_line(answer: &Answer) -> String {
-    let said = match serde_json::from_slice::<serde_json::Value>(&answer.body) {
+    let said = match bounded::from_json::<serde_json::Value>(&answer.body) {
         Ok(json) => ["/message", "/error", "/errors/0/msg"].iter().find_map(|at| {
             let text = json.pointer(at)?.as_str()?;
             Some(glimpse(text.as_bytes()))

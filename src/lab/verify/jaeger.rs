@@ -1,5 +1,6 @@
 //! Jaeger's query API as far as checks need it: the HTTP JSON API that its own UI uses (`/api/services`, `/api/traces`).
 
+use crate::base::bounded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ impl<'a> Jaeger<'a> {
         let answer = self.asker.ask("GET", &path, &[]).await.map_err(|e| e.to_string())?;
         match answer.status {
             404 => Ok(None),
-            200 => match serde_json::from_slice::<Answered<Vec<Trace>>>(&answer.body) {
+            200 => match bounded::from_json::<Answered<Vec<Trace>>>(&answer.body) {
                 Ok(answered) => Ok(answered.data.unwrap_or_default().into_iter().next()),
                 Err(error) => Err(format!("Jaeger answered no trace ({error}): {}", glimpse(&answer.body))),
             },

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::ask::{Asker, escaped, glimpse, json};
 use super::look::Look;
+use crate::base::bounded;
 use crate::base::null;
 use crate::model::profile::MetricCheck;
 
@@ -34,7 +35,7 @@ pub async fn look(check: &MetricCheck, asker: &dyn Asker) -> Look {
     if answer.status != 200 {
         return Look::not_yet(format!("{} answered {}", asker.label(), super::ask::status_line(&answer)));
     }
-    match serde_json::from_slice::<Answered>(&answer.body) {
+    match bounded::from_json::<Answered>(&answer.body) {
         Ok(answered) => judge(check, &answered.data),
         Err(error) => Look::not_yet(format!("Prometheus answered no result ({error}): {}", glimpse(&answer.body))),
     }

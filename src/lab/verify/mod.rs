@@ -37,6 +37,7 @@ use std::time::Instant;
 use super::error::LabError;
 use super::kube::Api;
 use super::session::Session;
+use crate::base::bounds::PROFILE_BYTES;
 use crate::base::report::Task;
 use crate::model::profile::{Check, duration, parse};
 use crate::model::source_map::SourceMap;
@@ -117,7 +118,7 @@ fn chosen<'a>(all: &'a [Check], only: &[String]) -> Result<Vec<&'a Check>, LabEr
 
 /// Where the profile's pieces stand: the bundle's profile is read again, because a session does not keep its text.
 fn places(session: &Session) -> Option<SourceMap> {
-    let text = session.bundle.text(PROFILE_PATH, 64 << 20).ok()?;
+    let text = session.bundle.text(PROFILE_PATH, PROFILE_BYTES).ok()?;
     let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
     Some(parse(PROFILE_PATH, &text, &mut none).ok()?.sources)
 }

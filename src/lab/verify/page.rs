@@ -6,6 +6,7 @@ use serde_json_path::JsonPath;
 use super::ask::{ASK_TIMEOUT, Asker, Service, glimpse, status_line};
 use super::look::{Look, Seen};
 use super::report::Open;
+use crate::base::bounded;
 use crate::lab::error::LabError;
 use crate::lab::http::{self, Answer};
 use crate::lab::kube::Api;
@@ -110,7 +111,7 @@ pub fn judge(check: &HttpCheck, answer: &Answer) -> Vec<String> {
         against.extend(header(answer, name, text));
     }
     if !check.json.is_empty() {
-        match serde_json::from_slice(&answer.body) {
+        match bounded::from_json(&answer.body) {
             Ok(body) => against.extend(check.json.iter().filter_map(|(path, text)| field(&body, path, text))),
             Err(error) => against.push(format!("the body is no JSON ({error}): {}", glimpse(&answer.body))),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::images::{Running, repository};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::lab::http::{self, Answer};
@@ -106,7 +107,7 @@ impl Registry<'_> {
     /// Names of all repositories; none where the registry does not tell.
     async fn catalog(&mut self) -> Result<Vec<String>, String> {
         let answer = self.get("/v2/_catalog?n=1000").await?;
-        let catalog: Catalog = answer.and_then(|a| serde_json::from_slice(&a.body).ok()).unwrap_or_default();
+        let catalog: Catalog = answer.and_then(|a| bounded::from_json(&a.body).ok()).unwrap_or_default();
         Ok(catalog.repositories.unwrap_or_default().into_iter().filter(|r| is_name(r)).collect())
     }
 
@@ -118,13 +119,13 @@ impl Registry<'_> {
         if wanted.starts_with("sha256:") && digest.to_string() != wanted {
             return Ok(None);
         }
-        Ok(serde_json::from_slice(&answer.body).ok().map(|either| (digest, either)))
+        Ok(bounded::from_json(&answer.body).ok().map(|either| (digest, either)))
     }
 
     /// Takes the digests of everything that the repository's tags lead to.
     async fn hold(&mut self, repository: &str, held: &mut BTreeSet<Digest>) -> Result<(), String> {
         let answer = self.get(&format!("/v2/{repository}/tags/list?n=1000")).await?;
-        let tags: Tags = answer.and_then(|a| serde_json::from_slice(&a.body).ok()).unwrap_or_default();
+        let tags: Tags = answer.and_then(|a| bounded::from_json(&a.body).ok()).unwrap_or_default();
         for tag in tags.tags.unwrap_or_default().into_iter().filter(|t| is_name(t)) {
             let Some((digest, either)) = self.manifest(repository, &tag).await? else { continue };
             held.insert(digest);

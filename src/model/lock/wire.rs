@@ -12,6 +12,7 @@ use super::{
     LockedProgram, LockedSuite, LockedWheel, PackageSet, WheelSetLock, carried, made,
 };
 use crate::base::digest::Digest;
+use crate::base::{bounded, bounds, shown};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::model::url_policy::{UrlError, check_url, masked};
@@ -195,16 +196,20 @@ fn revision(lock: &Lock) -> u32 {
 /// # Errors
 /// Another version, broken TOML, URLs that may not be used, contradictions.
 pub fn parse(text: &str) -> Result<Lock, LockReadError> {
-    let syntax = |e: toml::de::Error| {
-        let start = e.span().map_or(0, |s| s.start.min(text.len()));
+    let at = |start: usize, message: &str| {
         let before = text.get(..start).unwrap_or_default();
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         LockReadError::Syntax {
             line: before.matches('\n').count() + 1,
             column,
-            message: masked(&e.message().trim_end().replace('\n', ", ")),
+            message: shown::shortened(&masked(&message.trim_end().replace('\n', ", ")), bounds::MESSAGE_CHARS),
         }
     };
+    let syntax = |e: toml::de::Error| at(e.span().map_or(0, |s| s.start.min(text.len())), e.message());
+    if text.len() as u64 > bounds::LOCK_BYTES {
+        return Err(at(0, &format!("a lock has at most {} MiB", bounds::LOCK_BYTES >> 20)));
+    }
+    bounded::toml(text).map_err(|e| at(e.at, &e.why))?;
     let head: Head = toml::from_str(text).map_err(syntax)?;
     if head.version != i64::from(VERSION) {
         return Err(LockReadError::Version { found: head.version });
@@ -359,5 +364,19 @@ impl TryFrom<WireFile> for LockedFile {
             size: f.size,
             member,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_that_grow_are_refused_before_they_are_parsed() {
+        let wrong = |text: &str| parse(text).unwrap_err().to_string();
+        assert_eq!(wrong(&"#".repeat(bounds::LOCK_BYTES as usize + 1)), "1:1: a lock has at most 8 MiB");
+        let told = wrong(&format!("version = 1\nx = [{}]", "0,".repeat(300_000)));
+        assert!(told.starts_with("2:") && told.contains("more than 250000 values"), "{told}");
+        assert!(wrong(&format!("version = 1\n{} = 1", "a".repeat(1 << 20))).len() < 2 * bounds::MESSAGE_CHARS);
     }
 }

@@ -47,11 +47,11 @@ pub struct Remark {
     pub what: String,
 }
 
-/// Largest manifest, in bytes. etcd takes no object over 1.5 MiB; the largest bundles of CRDs have about 10.
-pub const MAX_BYTES: usize = 32 << 20;
+/// Largest manifest, in bytes.
+pub const MAX_BYTES: usize = crate::base::bounds::YAML_BYTES;
 
-/// Deepest nesting. Generated CRDs get to about 60.
-pub const MAX_DEPTH: usize = 160;
+/// Deepest nesting.
+pub const MAX_DEPTH: usize = crate::base::bounds::YAML_DEPTH;
 
 /// Most scalars, lists and mappings, what aliases stand for counted every time.
-pub const MAX_NODES: usize = 4_000_000;
+pub const MAX_NODES: usize = crate::base::bounds::YAML_VALUES;

@@ -8,6 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Profile, expand, merge, paths, validate};
+use crate::base::bounds::PROFILE_BYTES;
+use crate::base::{bounded, shown};
 use crate::model::source_map::{Diagnostic, SourceMap};
 
 /// The only schema this labimg reads.
@@ -15,6 +17,9 @@ const SCHEMA: &str = "1";
 
 /// Most files of one profile; a person never gets there, a generator gone wild does.
 const MAX_FILES: usize = 256;
+
+/// Most findings that are told at once.
+pub(in crate::model) const MOST_FINDINGS: usize = 100;
 
 /// A profile with the files it came from.
 #[derive(Debug, Clone)]
@@ -87,6 +92,10 @@ pub fn parse_from(
     let mut diagnostics = expand::expand(&mut profile, &sources);
     diagnostics.extend(paths::resolve(&mut profile, &sources));
     diagnostics.extend(validate::validate(&profile, &sources));
+    if let Some(more) = diagnostics.len().checked_sub(MOST_FINDINGS).filter(|more| *more > 0) {
+        diagnostics.truncate(MOST_FINDINGS);
+        diagnostics.push(Diagnostic::new(&sources, &(0..0), format!("and {more} more things are wrong with it")));
+    }
     if diagnostics.is_empty() { Ok(LoadedProfile { profile, sources }) } else { Err(ProfileError { diagnostics }) }
 }
 
@@ -131,6 +140,11 @@ pub(in crate::model) fn parse_tree<'i>(
     text: &'i str,
     base: usize,
 ) -> Result<DeTable<'i>, ProfileError> {
+    let wrong = |at: usize, why: String| ProfileError::from(Diagnostic::new(sources, &(at + base..at + base), why));
+    if (base + text.len()) as u64 > PROFILE_BYTES {
+        return Err(wrong(0, format!("a profile and its imports have at most {} MiB", PROFILE_BYTES >> 20)));
+    }
+    bounded::toml(text).map_err(|e| wrong(e.at, format!("not read: {e}")))?;
     let parsed = DeTable::parse(text).map_err(|e| {
         let span = e.span().unwrap_or(0..0);
         let message = e.message().trim_end().replace('\n', ", ");
@@ -181,9 +195,9 @@ pub(in crate::model) fn diagnose(sources: &SourceMap, message: &str, span: Optio
     let key = names.next().unwrap_or_default();
     let known: Vec<&str> = names.filter(|n| !n.is_empty()).collect();
     let found = Diagnostic::new(sources, &span, format!("unknown key `{key}`"));
-    let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+    let nearest = known.iter().max_by(|a, b| shown::alike(key, a).total_cmp(&shown::alike(key, b)));
     match nearest {
-        Some(name) if strsim::jaro_winkler(key, name) > 0.75 => found.hint(format!("did you mean `{name}`?")).into(),
+        Some(name) if shown::alike(key, name) > 0.75 => found.hint(format!("did you mean `{name}`?")).into(),
         Some(_) => found.hint(format!("known here: {}", known.join(", "))).into(),
         None => found.into(),
     }
@@ -200,4 +214,48 @@ fn in_words(message: &str) -> String {
         _ => return message.to_owned(),
     };
     format!("{start}expected {word}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        let mut none = |_: &str| Err("none".to_owned());
+        parse("lab.toml", text, &mut none).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn profiles_that_grow_are_refused_before_they_are_parsed() {
+        let head = "schema = 1\nname = 'x'\n";
+        let long = format!("{head}# {}", "x".repeat(PROFILE_BYTES as usize));
+        assert!(wrong(&long).contains("have at most 4 MiB"));
+        let wide = format!("{head}imports = [{}]", "'a',".repeat(300_000));
+        let told = wrong(&wide);
+        assert!(
+            told.contains("more than 250000 values") && told.contains("lab.toml:3:") && told.len() < 2000,
+            "{told}"
+        );
+        assert!(wrong(&format!("{head}x = {}", "[".repeat(1000))).contains("deep"));
+        assert!(wrong(&format!("{head}{} = 1", "a".repeat(1 << 20))).len() < 5000);
+    }
+
+    #[test]
+    fn imports_count_together() {
+        let part = format!("# {}", "x".repeat(PROFILE_BYTES as usize / 2));
+        let mut read = |_: &str| Ok(part.clone());
+        let text = "schema = 1\nname = 'x'\nsummary = 'x'\nimports = ['a.toml', 'b.toml']\n";
+        let told = parse("lab.toml", text, &mut read).unwrap_err().to_string();
+        assert!(told.contains("b.toml:1:1") && told.contains("at most 4 MiB"), "{told}");
+    }
+
+    #[test]
+    fn of_many_findings_the_first_are_told() {
+        let many: String = (0..2000).map(|n| format!("[[text]]\npath = '/a{n}'\n")).collect();
+        let told = wrong(&format!("schema = 1\nname = 'x'\nsummary = 'x'\n{many}"));
+        assert!(told.contains("`/a99`") && !told.contains("`/a100`"), "{told}");
+        assert!(told.contains("and 1900 more things are wrong"), "{}", &told[told.len() - 300..]);
+        let hidden = wrong("schema = 1\nname = 'x'\nsummary = 'x'\n[[text]]\npath = 'a\u{202e}b'\n");
+        assert!(hidden.starts_with("`a\\u{202e}b` has characters that nobody sees"), "{hidden}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Merges the TOML trees of several files: tables key by key, lists of named tables by name, other lists as unions.
 //! A scalar given twice with different values is a conflict, told with both places.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -139,29 +139,36 @@ fn merge_named<'i>(
 }
 
 fn union<'i>(into: &mut DeArray<'i>, from: DeArray<'i>) {
+    // By what they say: comparing each with each takes minutes where there are many.
+    let mut there: HashSet<String> = into.iter().map(|mine| said(mine.get_ref())).collect();
     for item in from {
-        if !into.iter().any(|mine| same(mine.get_ref(), item.get_ref())) {
+        if there.insert(said(item.get_ref())) {
             into.push(item);
+        }
+    }
+}
+
+/// A value without its places: equal for equal values.
+fn said(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => format!("i{number}"),
+        DeValue::Float(number) => format!("f{}", number.as_str()),
+        DeValue::Boolean(yes) => yes.to_string(),
+        DeValue::Datetime(time) => format!("d{time}"),
+        DeValue::Array(items) => {
+            let items: Vec<String> = items.iter().map(|v| said(v.get_ref())).collect();
+            format!("[{}]", items.join(","))
+        }
+        DeValue::Table(table) => {
+            let pairs: Vec<String> =
+                table.iter().map(|(k, v)| format!("{:?}={}", k.get_ref(), said(v.get_ref()))).collect();
+            format!("{{{}}}", pairs.join(","))
         }
     }
 }
 
 /// Equal values, wherever they stand.
 fn same(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
-    match (a, b) {
-        (DeValue::String(a), DeValue::String(b)) => a == b,
-        (DeValue::Integer(a), DeValue::Integer(b)) => a.to_string() == b.to_string(),
-        (DeValue::Float(a), DeValue::Float(b)) => a.as_str() == b.as_str(),
-        (DeValue::Boolean(a), DeValue::Boolean(b)) => a == b,
-        (DeValue::Datetime(a), DeValue::Datetime(b)) => a == b,
-        (DeValue::Array(a), DeValue::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| same(a.get_ref(), b.get_ref()))
-        }
-        (DeValue::Table(a), DeValue::Table(b)) => {
-            let mut pairs = a.iter().zip(b.iter());
-            a.len() == b.len()
-                && pairs.all(|((k, v), (l, w))| k.get_ref() == l.get_ref() && same(v.get_ref(), w.get_ref()))
-        }
-        _ => false,
-    }
+    said(a) == said(b)
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::inputs_made::is_elsewhere;
 use super::types::Profile;
+use crate::base::shown;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
 
 /// The folder part of a path with `/`; empty for a bare name.
@@ -66,6 +67,11 @@ fn resolve_one(text: &mut Loc<String>, prefix: &str, root: &str, sources: &Sourc
         let message = format!("`{path}` is not a relative path with `/`");
         let wrong = Diagnostic::new(sources, &text.span(), message);
         found.push(wrong.hint("paths are relative to the file that names them"));
+        return;
+    }
+    if path.contains(shown::steers) {
+        let message = format!("`{}` has characters that nobody sees", shown::name(path));
+        found.push(Diagnostic::new(sources, &text.span(), message).hint("rename the file"));
         return;
     }
     let full = join(dir(&file.name), path);

@@ -4,12 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::lab::{Cluster, Engine};
+use super::load::MOST_FINDINGS;
 use super::types::{Profile, Tool};
 use super::{validate_box, validate_deploy, validate_lab, validate_machine, validate_made};
+use crate::base::shown;
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
 use crate::model::url_policy::{UrlError, check_url};
+
+/// Most names that one is compared with to suggest another.
+const MOST_COMPARED: usize = 10_000;
 
 /// Collects what is wrong.
 pub(in crate::model) struct Findings<'a> {
@@ -25,7 +30,12 @@ impl<'a> Findings<'a> {
 
     /// Something is wrong at `span`.
     pub(in crate::model) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
-        self.list.push(Diagnostic::new(self.sources, span, message));
+        // Finding a place reads the file up to it: what is not told is not looked for.
+        let found = match self.list.len() < MOST_FINDINGS {
+            true => Diagnostic::new(self.sources, span, message),
+            false => Diagnostic { message: message.into(), at: None, related: Vec::new(), hint: None },
+        };
+        self.list.push(found);
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -33,8 +43,9 @@ impl<'a> Findings<'a> {
     /// `name` must be one of `known`.
     pub(in crate::model) fn must_exist(&mut self, name: &Loc<String>, kind: &str, known: &BTreeSet<&str>) {
         if !known.contains(name.as_str()) {
-            let near =
-                known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+            let told = self.list.len() < MOST_FINDINGS && known.len() < MOST_COMPARED;
+            let near = known.iter().filter(|_| told);
+            let near = near.max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
             let hint = near.map(|n| format!("did you mean `{n}`?"));
             self.add(&name.span(), format!("there is no {kind} called `{}`", **name)).hint = hint;
         }
@@ -42,8 +53,11 @@ impl<'a> Findings<'a> {
 
     /// Two things that must differ stand at `span` and `first`.
     pub(in crate::model) fn clash(&mut self, span: &Range<usize>, first: &Range<usize>, message: String) {
-        let found = Diagnostic::new(self.sources, span, message).also(self.sources, first, "the other one");
-        self.list.push(found);
+        let sources = self.sources;
+        let found = self.add(span, message);
+        if found.at.is_some() {
+            *found = found.clone().also(sources, first, "the other one");
+        }
     }
 }
 

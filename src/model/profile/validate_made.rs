@@ -6,6 +6,7 @@ use super::StepInput;
 use super::types::Profile;
 use super::validate::{Findings, NAME_RULE, is_name};
 use super::validate_deploy::cycles;
+use crate::base::shown;
 use crate::model::image_def::ImageDef;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
 
@@ -137,7 +138,7 @@ fn step_input(profile: &Profile, steps: &BTreeSet<&str>, input: &Loc<String>, fo
         }
     };
     if !known.contains(name) {
-        let near = known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+        let near = known.iter().max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
         let hint = near.map(|n| format!("did you mean `{kind}:{n}`?"));
         found.add(&input.span(), format!("there is no {kind} called `{name}`")).hint = hint;
     }

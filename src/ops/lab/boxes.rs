@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::base::shell::word;
@@ -285,5 +286,5 @@ impl Place {
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, OpsError> {
     let text = regular::read(path, LIMIT)?;
-    serde_json::from_slice(&text).map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", path.display())))
+    bounded::from_json(&text).map_err(|e| OpsError::user(format!("`{}` is damaged: {e}", path.display())))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::LockOptions;
 use super::ask::Ask;
+use crate::base::shown;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LABIMG, Lock, LockedWheel, satisfies};
 use crate::ops::OpsError;
@@ -81,7 +82,7 @@ fn unknown(name: &str, known: &[String]) -> OpsError {
     let nearest = known
         .iter()
         .map(|k| k.split_once(' ').map_or(k.as_str(), |(_, rest)| rest))
-        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+        .max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
     let message = format!("the profile has no input called `{name}`");
     match nearest {
         Some(nearest) => OpsError::hinted(message, format!("did you mean `{nearest}`?")),

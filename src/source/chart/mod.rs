@@ -11,6 +11,7 @@ use super::http::{Scratch, get_scratch};
 use super::oci::{fetch_blob, fetch_manifest};
 use super::{ErrorKind, Net, SourceError};
 use crate::base::digest::Digest;
+use crate::base::{bounded, shown};
 use crate::model::image::ImageRef;
 use crate::model::lock::LockedChart;
 use crate::store::image::{Descriptor, Manifest};
@@ -222,7 +223,7 @@ fn pick<'a>(versions: &'a index::Versions, wanted: &str) -> Result<&'a index::En
     found.ok_or_else(|| {
         let mut near: Vec<&index::Entry> = all.iter().collect();
         near.sort_by(|a, b| {
-            let like = |e: &index::Entry| strsim::jaro_winkler(bare(&e.version), bare(wanted));
+            let like = |e: &index::Entry| shown::alike(bare(&e.version), bare(wanted));
             like(b).total_cmp(&like(a)).then_with(|| a.version.cmp(&b.version))
         });
         let names: Vec<&str> = near.iter().take(5).map(|entry| entry.version.as_str()).collect();
@@ -258,7 +259,7 @@ async fn ask_registry(net: &Net, url: &str, version: &str) -> Result<Found, Sour
     let image = image_ref(url.trim_start_matches("oci://"), url)?;
     let fetched = fetch_manifest(net, &image, &image.wanted(), image.digest.as_ref()).await?;
     let bad = |why: String| SourceError::Archive { what: url.to_owned(), why };
-    let manifest: Manifest = serde_json::from_slice(&fetched.bytes).map_err(|e| bad(format!("no manifest: {e}")))?;
+    let manifest: Manifest = bounded::from_json(&fetched.bytes).map_err(|e| bad(format!("no manifest: {e}")))?;
     if manifest.config.media_type != OCI_CONFIG {
         return Err(bad(format!("its configuration is `{}`: this is no Helm chart", manifest.config.media_type)));
     }
@@ -275,6 +276,20 @@ fn image_ref(text: &str, url: &str) -> Result<ImageRef, SourceError> {
         what: format!("chart `{url}`"),
         why: e.to_string(),
     })
+}
+
+/// Doors of `source::fuzzing`.
+#[cfg(fuzzing)]
+pub(super) mod fuzzing {
+    use super::{index, tgz};
+
+    pub(in crate::source) fn index(data: &[u8]) {
+        let _ = index::versions_of(data, "traefik");
+    }
+
+    pub(in crate::source) fn archive(data: &[u8]) {
+        let _ = tgz::look_into(data);
+    }
 }
 
 #[cfg(test)]

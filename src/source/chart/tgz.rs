@@ -5,9 +5,11 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use crate::base::codec;
+use crate::base::codec::{self, Capped};
+use crate::base::shown;
+use crate::base::untar::Untar;
 use crate::model::manifest;
-use crate::source::archive::{Capped, entry_name};
+use crate::source::archive::entry_name;
 
 /// The most bytes a chart may unpack to (Helm itself stops at 100 MiB).
 const UNPACKED_LIMIT: u64 = 1 << 30;
@@ -48,7 +50,7 @@ fn look<'a>(reader: impl Read + 'a, depth: usize) -> Result<Contents, String> {
     let damaged = |e: io::Error| format!("no chart archive, or a damaged one: {e}");
     // Boxed as a trait object, so that charts in charts do not make types in types.
     let stream: Box<dyn Read + 'a> = Box::new(Capped::new(codec::decoder(reader).map_err(damaged)?, UNPACKED_LIMIT));
-    let mut archive = tar::Archive::new(stream);
+    let mut archive = Untar::new(stream);
     let mut own = None;
     let mut inner = BTreeSet::new();
     for entry in archive.entries().map_err(damaged)? {
@@ -70,11 +72,11 @@ fn look<'a>(reader: impl Read + 'a, depth: usize) -> Result<Contents, String> {
             }
             Place::Packed if depth > 0 => {
                 let packed: &mut dyn Read = &mut entry;
-                let contents = look(packed, depth - 1).map_err(|why| format!("`{path}`: {why}"))?;
+                let contents = look(packed, depth - 1).map_err(|why| format!("`{}`: {why}", shown::name(&path)))?;
                 inner.insert(format!("{}@{}", contents.name, contents.version));
                 inner.extend(contents.inner);
             }
-            Place::Packed => return Err(format!("`{path}`: charts packed more than {DEPTH} deep")),
+            Place::Packed => return Err(format!("`{}`: charts packed more than {DEPTH} deep", shown::name(&path))),
             Place::Other => {}
         }
     }
@@ -118,6 +120,7 @@ fn place(path: &str) -> Place {
 
 fn meta(reader: &mut impl Read, path: &str) -> Result<Meta, String> {
     let mut bytes = Vec::new();
+    let path = shown::name(path);
     reader.take(META_LIMIT).read_to_end(&mut bytes).map_err(|e| format!("`{path}`: {e}"))?;
     let text = manifest::decode(&bytes).map_err(|e| format!("`{path}`: {e}"))?;
     let options = serde_saphyr::options! {

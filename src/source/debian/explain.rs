@@ -4,6 +4,7 @@ use super::DebianError;
 use super::odd::Odd;
 use super::resolve::{By, Clash, Search};
 use super::universe::{Id, Universe};
+use crate::base::shown;
 use crate::model::debian::relation::{self, Relation};
 use crate::model::lock::PackageSet;
 
@@ -21,7 +22,7 @@ pub fn odd(odd: &Odd<'_>) -> DebianError {
 
 /// Nobody has a package of that name.
 pub fn unknown(all: &Universe<'_>, set: &PackageSet, name: &str) -> DebianError {
-    let scored = all.names().map(|known| (strsim::jaro_winkler(name, known), known));
+    let scored = all.names().map(|known| (shown::alike(name, known), known));
     // Of equally likely ones the first by name, wherever it stands.
     let nearest = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
     DebianError::Unknown {

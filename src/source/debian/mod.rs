@@ -200,3 +200,21 @@ fn locked_package(all: &Universe<'_>, id: Id, request: &SuiteRequest, set: &str)
         sets: vec![set.to_owned()],
     })
 }
+
+/// Doors of `source::fuzzing`.
+#[cfg(fuzzing)]
+pub(super) mod fuzzing {
+    use super::{index, release};
+
+    pub(in crate::source) fn release(data: &[u8]) {
+        let text = String::from_utf8_lossy(data);
+        let digest = crate::base::digest::Digest::of(b"");
+        let _ = release::parse(&text, "https://archive.example/InRelease", digest, "bookworm");
+    }
+
+    pub(in crate::source) fn packages(data: &[u8]) {
+        let Ok(short) = index::shorten(data, "https://archive.example/Packages", "amd64") else { return };
+        // What was written is read again.
+        assert!(short.lines().all(|line| index::Row::parse(line).is_some()), "{short}");
+    }
+}

@@ -89,7 +89,7 @@ fn judged_at(at: &SuiteAt) -> Result<u64, SourceError> {
     date::parse_snapshot(name).ok_or_else(|| DebianError::Snapshot(name.clone()).into())
 }
 
-fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, SourceError> {
+pub(super) fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, SourceError> {
     let bad = |why: String| DebianError::Release { url: url.to_owned(), why };
     let stanza = deb822::stanzas(text).next().ok_or_else(|| bad("it is empty".to_owned()))?;
     let get = |name: &str| stanza.get(name).unwrap_or_default();

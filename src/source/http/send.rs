@@ -8,6 +8,7 @@ use url::Url;
 
 use super::origin::Trail;
 use super::retry;
+use crate::base::bounded;
 use crate::source::error::Login;
 use crate::source::net::chain;
 use crate::source::{Net, SourceError};
@@ -193,7 +194,7 @@ async fn said(mut response: Response) -> String {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(5), read).await;
-    let text = match serde_json::from_slice::<serde_json::Value>(&body) {
+    let text = match bounded::from_json::<serde_json::Value>(&body) {
         Ok(json) => json_message(&json),
         Err(_) => String::from_utf8(body).ok().filter(|t| !t.trim_start().starts_with('<')),
     };

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::endpoint::Endpoint;
 use crate::base::base64;
+use crate::base::bounded;
 use crate::source::credentials::{Credential, Secret};
 use crate::source::error::Login;
 use crate::source::http::{get_small, post_form, realm};
@@ -187,7 +188,7 @@ async fn token(
     };
     // serde's message may quote the token.
     let answer: TokenAnswer =
-        serde_json::from_slice(&small.bytes).map_err(|_| bad("its answer is not as a token service gives it"))?;
+        bounded::from_json(&small.bytes).map_err(|_| bad("its answer is not as a token service gives it"))?;
     let token = answer.into_token().ok_or_else(|| bad("its answer holds none, or an empty one"))?;
     bearer(&token).map(Some).ok_or_else(|| bad("it has characters that no header can hold"))
 }

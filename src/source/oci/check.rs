@@ -1,5 +1,6 @@
 //! What a manifest must be for labimg to use it.
 
+use crate::base::bounded;
 use crate::model::image::ImageRef;
 use crate::source::SourceError;
 use crate::store::image::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Index, Manifest, OCI_INDEX, OCI_MANIFEST};
@@ -30,7 +31,7 @@ pub enum Document {
 pub fn parse(bytes: &[u8], content_type: &str, what: &str) -> Result<(Document, String), SourceError> {
     let answer =
         |e: serde_json::Error| SourceError::Answer { url: what.to_owned(), what: "image manifest", why: e.to_string() };
-    let json: serde_json::Value = serde_json::from_slice(bytes).map_err(answer)?;
+    let json: serde_json::Value = bounded::from_json(bytes).map_err(answer)?;
     let media_type = media_type(&json, content_type);
     match media_type.as_str() {
         OCI_INDEX | DOCKER_LIST => {

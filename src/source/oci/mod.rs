@@ -21,3 +21,11 @@ mod tags;
 pub use client::{fetch_blob, fetch_manifest};
 pub use resolve::{Resolved, fetch_image_manifests, resolve};
 pub use tags::{Tags, tags};
+
+/// Doors of `source::fuzzing`.
+#[cfg(fuzzing)]
+pub(super) mod fuzzing {
+    pub(in crate::source) fn manifest(data: &[u8]) {
+        let _ = super::check::parse(data, "application/vnd.oci.image.index.v1+json", "x");
+    }
+}

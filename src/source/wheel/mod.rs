@@ -196,3 +196,11 @@ async fn bring(
     let job = Download { url: &found.url, key, label: &label, expected, size, auth: found.auth.as_ref() };
     download(indexes.net(), store, &job).await
 }
+
+/// Doors of `source::fuzzing`.
+#[cfg(fuzzing)]
+pub(super) mod fuzzing {
+    pub(in crate::source) fn page(content_type: &str, data: &[u8], base: &url::Url) {
+        let _ = super::page::read(content_type, data, base);
+    }
+}

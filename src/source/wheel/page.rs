@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::null;
 
@@ -53,7 +54,7 @@ pub fn read(content_type: &str, bytes: &[u8], base: &Url) -> Result<Vec<PageFile
 }
 
 fn json(bytes: &[u8], base: &Url) -> Result<Vec<PageFile>, String> {
-    let page: Page = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let page: Page = bounded::from_json(bytes).map_err(|e| e.to_string())?;
     let version = page.meta.get("api-version").and_then(Value::as_str);
     if let Some(version) = version.filter(|v| v.split('.').next() != Some("1")) {
         return Err(format!("version {version} of the API; labimg knows 1"));

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use super::config::Indexes;
 use super::page::percent_decoded;
 use super::{Target, WheelError, WheelRequest};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::null;
 use crate::model::wheel::platform_tags;
@@ -249,7 +250,7 @@ fn read_report(path: &Path) -> Result<Report, SourceError> {
         return Err(WheelError::Pip { said: format!("its report has {size} bytes, more than {MOST_REPORT}") }.into());
     }
     let text = fs_err::read(path).map_err(|e| io(path, e))?;
-    serde_json::from_slice(&text)
+    bounded::from_json(&text)
         .map_err(|e| WheelError::Pip { said: format!("its report is not as it must be: {e}") }.into())
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BLOBS, FORMAT, INDEX_PATH, LOCK_PATH, OCI_INDEX_PATH, OCI_LAYOUT_PATH, PROFILE_PATH, SIGNATURES};
 use crate::base::digest::Digest;
+use crate::base::shown;
 use crate::base::tarfmt::{BLOCK, END, MAX, padded};
 use crate::model::image::ImageRef;
 use crate::model::lock::{FileKind, LockedImage, LockedManifest};
@@ -282,14 +283,10 @@ impl Index {
     }
 }
 
-/// Whether a character steers a terminal, changes the direction of text or is not seen (Unicode 16, general categories Cc, Zl, Zp and
-/// Cf). The joiners U+200C and U+200D are let be: names in some scripts, and emoji, are written with them.
+/// Whether a character hides what a name says. The joiners U+200C and U+200D are let be: names in some scripts, and emoji, are
+/// written with them.
 fn misleads(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200b}' | '\u{200e}'
-            | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
+    shown::hidden(c) && !matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 /// Whether a path may stand in a bundle: relative, plain components, and one that is not the index's or a signature's.
@@ -364,7 +361,7 @@ mod tests {
 
     #[test]
     fn names_do_not_steer_a_terminal() {
-        for bad in ["a\u{1b}[2J", "a\nb", "\u{9b}x", "\0"] {
+        for bad in ["a\u{1b}[2J", "a\nb", "\u{9b}x", "\0", "a\u{202e}b", "\u{2066}"] {
             assert!(why(|i| i.name = bad.into()).contains("control characters"));
             assert!(why(|i| i.contents.locals[0].path = bad.into()).contains("control characters"));
         }

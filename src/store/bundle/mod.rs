@@ -27,7 +27,7 @@ pub use write::{BlobFiles, FileRange, Options, Outcome, Written, write};
 /// The bundle format written and read here. Another number is refused.
 pub const FORMAT: u32 = 1;
 /// The largest index a reader accepts, in bytes.
-pub const INDEX_LIMIT: u64 = 64 << 20;
+pub const INDEX_LIMIT: u64 = crate::base::bounds::INDEX_BYTES;
 /// The index: the tar's first member.
 pub const INDEX_PATH: &str = "labimg/index.json";
 /// The profile as canonical text.

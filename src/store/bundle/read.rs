@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::index::{Index, Member};
 use super::{BLOBS, BundleError, FORMAT, INDEX_LIMIT, INDEX_PATH, SIGNATURES};
+use crate::base::bounded;
 use crate::base::digest::Digest;
 use crate::base::tarfmt::{self, BLOCK, END, PAGE};
 use crate::model::lock::LockedImage;
@@ -221,11 +222,11 @@ fn parse_index(path: &Path, bytes: &[u8]) -> Result<Index, BundleError> {
         member: INDEX_PATH.to_owned(),
         why: e.to_string(),
     };
-    let probe: Probe = serde_json::from_slice(bytes).map_err(damaged)?;
+    let probe: Probe = bounded::from_json(bytes).map_err(damaged)?;
     if probe.format != u64::from(FORMAT) {
         return Err(BundleError::Format { path: path.to_owned(), found: probe.format });
     }
-    serde_json::from_slice(bytes).map_err(damaged)
+    bounded::from_json(bytes).map_err(damaged)
 }
 
 fn truncated(path: &Path, index: &Index, found: u64) -> BundleError {

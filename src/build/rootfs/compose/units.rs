@@ -7,6 +7,7 @@ use super::base::{ONLINE, STARTED};
 use super::foreign;
 use super::over::Over;
 use super::wishes::Wishes;
+use crate::base::shown;
 use crate::build::BuildError;
 use crate::build::debian::inside;
 use crate::build::tree::Kind;
@@ -134,8 +135,8 @@ fn mask(over: &mut Over<'_>, unit: &str) -> Result<(), BuildError> {
 fn unknown(over: &Over<'_>, unit: &str) -> BuildError {
     let mut known: Vec<String> = PLACES.iter().flat_map(|dir| inside::list(over.tree, dir)).collect();
     known.retain(|name| KINDS.iter().any(|k| name.ends_with(k)));
-    let near = known.iter().max_by(|a, b| strsim::jaro_winkler(unit, a).total_cmp(&strsim::jaro_winkler(unit, b)));
-    let hint = match near.filter(|n| strsim::jaro_winkler(unit, n) > 0.8) {
+    let near = known.iter().max_by(|a, b| shown::alike(unit, a).total_cmp(&shown::alike(unit, b)));
+    let hint = match near.filter(|n| shown::alike(unit, n) > 0.8) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "name the package that brings it, or bring it as a file in /etc/systemd/system".to_owned(),
     };

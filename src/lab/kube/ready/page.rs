@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Scope, Standing};
+use crate::base::bounded;
 use crate::lab::http::{self, Request};
 use crate::lab::kube::proxy;
 
@@ -25,7 +26,7 @@ pub(super) async fn service(scope: &Scope<'_>, service: &str, port: &str, path: 
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) if answer.status == 503 => {
             let text = String::from_utf8_lossy(&answer.body);
-            let message = serde_json::from_str::<serde_json::Value>(&text).ok();
+            let message = bounded::from_json::<serde_json::Value>(text.as_bytes()).ok();
             let message = message.and_then(|m| m.get("message")?.as_str().map(str::to_owned));
             Standing::Waiting(message.unwrap_or_else(|| "it answers 503".to_owned()))
         }
