@@ -164,7 +164,6 @@ async fn serve(
     }
 }
 
-
 /// The body of an answer; with its end the request has ended.
 struct Answering {
     body: ReplyBody,

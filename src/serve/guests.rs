@@ -141,7 +141,8 @@ impl Guests {
         for _ in 0..wanted {
             let chosen = idle(&inside, &shares, now).map(|guest| (guest, GENTLY));
             let chosen = chosen.or_else(|| slow(&inside, &shares, now).map(|guest| (guest, AT_ONCE)));
-            let chosen = chosen.or_else(|| unfair(&inside, &shares, waiting, self.places).map(|guest| (guest, AT_ONCE)));
+            let chosen =
+                chosen.or_else(|| unfair(&inside, &shares, waiting, self.places).map(|guest| (guest, AT_ONCE)));
             let Some((guest, how)) = chosen else { return };
             guest.leaving.store(how, Ordering::Relaxed);
             guest.notice.notify_one();
@@ -239,8 +240,7 @@ impl Guest {
     fn is_idle(&self, now: u64) -> bool {
         let doing = self.doing.load(Ordering::Relaxed);
         let patience = if doing & ASKED_BEFORE != 0 { 0 } else { ms(SILENT_AT_FIRST) };
-        doing & (ASKED | HEAD_BEGUN | OWES) == 0
-            && now.saturating_sub(self.since.load(Ordering::Relaxed)) >= patience
+        doing & (ASKED | HEAD_BEGUN | OWES) == 0 && now.saturating_sub(self.since.load(Ordering::Relaxed)) >= patience
     }
 
     /// A request begins.

@@ -151,14 +151,22 @@ mod tests {
     #[test]
     fn a_referrer_is_told_with_its_type_and_annotations() {
         let subject = Digest::of(b"s");
-        let text = json!({"subject": {"digest": subject}, "config": {"mediaType": "a/config"}, "annotations": {"k": "v"}});
+        let text =
+            json!({"subject": {"digest": subject}, "config": {"mediaType": "a/config"}, "annotations": {"k": "v"}});
         let (of_what, found) = of(OCI_MANIFEST, &text).unwrap();
         assert_eq!((of_what, found.artifact_type.as_deref()), (subject, Some("a/config")));
         assert_eq!(found.annotations["k"], "v");
-        let text = json!({"subject": {"digest": subject}, "artifactType": "a/own", "config": {"mediaType": "a/config"}});
+        let text =
+            json!({"subject": {"digest": subject}, "artifactType": "a/own", "config": {"mediaType": "a/config"}});
         assert_eq!(of(OCI_MANIFEST, &text).unwrap().1.artifact_type.as_deref(), Some("a/own"));
         assert_eq!(of(OCI_INDEX, &json!({"subject": {"digest": subject}})).unwrap().1.artifact_type, None);
-        for odd in [json!({}), json!({"subject": null}), json!({"subject": {"digest": "sha512:00"}}), json!([]), json!({"subject": {"digest": 3}})] {
+        for odd in [
+            json!({}),
+            json!({"subject": null}),
+            json!({"subject": {"digest": "sha512:00"}}),
+            json!([]),
+            json!({"subject": {"digest": 3}}),
+        ] {
             assert_eq!(of(OCI_MANIFEST, &odd), None, "{odd}");
         }
     }

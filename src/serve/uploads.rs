@@ -146,15 +146,14 @@ fn shares(open: &HashMap<String, Waiting>) -> HashMap<IpAddr, usize> {
 /// of another address that has more than half of them all; each time of the address with the most that which rests longest.
 fn gives_way<'a>(resting: &[Resting<'a>], shares: &HashMap<IpAddr, usize>, newcomer: IpAddr) -> Option<&'a str> {
     let share = |r: &Resting<'_>| shares.get(&r.network).copied().unwrap_or(0);
-    let may = |r: &&Resting<'_>| {
-        r.empty || r.idle >= ABANDONED || (r.network != newcomer && share(r) * 2 > AT_A_TIME)
-    };
+    let may = |r: &&Resting<'_>| r.empty || r.idle >= ABANDONED || (r.network != newcomer && share(r) * 2 > AT_A_TIME);
     resting.iter().filter(may).max_by_key(|r| (r.empty, share(r), r.idle)).map(|r| r.id)
 }
 
 /// An upload that is not there.
 pub(super) fn unknown() -> Refusal {
-    let message = "there is no such upload: it ended, waited too long for its next chunk, or the server was started anew";
+    let message =
+        "there is no such upload: it ended, waited too long for its next chunk, or the server was started anew";
     Refusal::missing(Code::BlobUploadUnknown, message)
 }
 
