@@ -56,7 +56,7 @@ pub struct Served {
 /// Opens what is to be served and listens. [`Server::run`] then answers.
 ///
 /// # Errors
-/// Bundles that can not be read or disagree, labs that are not there, an address that is taken.
+/// Bundles that cannot be read or disagree, labs that are not there, an address that is taken.
 pub async fn serve(ctx: &Ctx, options: ServeOptions) -> Result<(Server, Listening), OpsError> {
     if options.bundles.is_empty() && options.labs.is_empty() {
         return Err(OpsError::hinted("nothing to serve", "name a bundle, or a lab of the store: --store-lab NAME"));

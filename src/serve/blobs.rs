@@ -26,7 +26,7 @@ pub(super) async fn get(
     client: IpAddr,
     head: bool,
 ) -> Result<Reply, Refusal> {
-    let failed = |e: std::io::Error| Refusal::internal(format!("blob {digest} can not be sent: {e}"));
+    let failed = |e: std::io::Error| Refusal::internal(format!("blob {digest} cannot be sent: {e}"));
     let missing = || {
         Refusal::missing(Code::BlobUnknown, format!("no image of {}/{} here has a blob {digest}", name.host, name.path))
     };

@@ -65,7 +65,7 @@ impl Checker {
     /// Waits until it is known to be right.
     ///
     /// # Errors
-    /// When it is not, or can not be read.
+    /// When it is not, or cannot be read.
     pub(super) async fn ensure(self: Arc<Self>, blob: Arc<OpenBlob>) -> io::Result<()> {
         loop {
             let mut verdict = self.verdict(&blob)?;
@@ -118,7 +118,7 @@ impl Checker {
                 if known.get(&digest).is_some_and(|k| k.stamp == stamp) {
                     known.remove(&digest);
                 }
-                Verdict::Bad(format!("blob {digest} can not be read: {e}").into())
+                Verdict::Bad(format!("blob {digest} cannot be read: {e}").into())
             }
         };
         if let Verdict::Bad(why) = &verdict

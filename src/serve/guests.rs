@@ -13,12 +13,17 @@ use tokio::sync::Notify;
 const SILENT_AT_FIRST: Duration = Duration::from_secs(1);
 /// How long a request's head may take while others wait.
 const HEAD: Duration = Duration::from_secs(5);
+/// How long a client may move nothing at all while others wait.
+const STALLED: Duration = Duration::from_secs(3);
 /// For how long a client is watched before it is called slow.
 const WATCHED: Duration = Duration::from_secs(5);
 /// Who moves fewer bytes a second than this is slow. 512 clients that share 100 Mbit/s have six times as much each.
 const SLOW: u64 = 4 * 1024;
 /// How long somebody waits before an address with more than half of all places gives one up.
 const FAIR_AFTER: Duration = Duration::from_secs(5);
+
+/// How long an idle connection may take to end.
+const GENTLE: Duration = Duration::from_secs(2);
 
 /// A request is being answered.
 const ASKED: u8 = 1;
@@ -60,8 +65,12 @@ pub(super) struct Guest {
     /// Since when nothing happens on it, or its head comes in, in milliseconds after `started`.
     since: AtomicU64,
     moved: AtomicU64,
+    /// Since when the client is waited for without a byte, in milliseconds after `started`.
+    owing: AtomicU64,
     notice: Notify,
     leaving: AtomicU8,
+    /// When it was told to leave, in milliseconds after `started`.
+    told: AtomicU64,
 }
 
 /// A place that is taken; given back when dropped.
@@ -131,11 +140,9 @@ impl Guests {
         let going = inside.values().filter(|e| e.guest.is_leaving()).count();
         let free = self.places.saturating_sub(inside.len());
         let wanted = waiting.len().saturating_sub(going + free);
-        if wanted == 0 {
-            return;
-        }
         for entry in inside.values_mut() {
             entry.watch(now);
+            entry.guest.insist(now);
         }
         let mut shares = shares(&inside);
         for _ in 0..wanted {
@@ -144,8 +151,7 @@ impl Guests {
             let chosen =
                 chosen.or_else(|| unfair(&inside, &shares, waiting, self.places).map(|guest| (guest, AT_ONCE)));
             let Some((guest, how)) = chosen else { return };
-            guest.leaving.store(how, Ordering::Relaxed);
-            guest.notice.notify_one();
+            guest.leave(how, now);
             if let Some(share) = shares.get_mut(&guest.network) {
                 *share -= 1;
             }
@@ -167,11 +173,11 @@ fn idle(inside: &HashMap<u64, Entry>, shares: &HashMap<IpAddr, usize>, now: u64)
     idle.max_by_key(|g| (share(shares, g), now.saturating_sub(g.since.load(Ordering::Relaxed)))).cloned()
 }
 
-/// Of the slow connections that which is watched for longest, of the address with the most places.
+/// Of the slow connections that which is slow for longest, of the address with the most places.
 fn slow(inside: &HashMap<u64, Entry>, shares: &HashMap<IpAddr, usize>, now: u64) -> Option<Arc<Guest>> {
-    let slow = inside.values().filter(|e| e.is_slow(now) && !e.guest.is_leaving());
-    let for_long = |e: &Entry| now.saturating_sub(e.seen.map_or(e.guest.since.load(Ordering::Relaxed), |(at, _)| at));
-    slow.max_by_key(|e| (share(shares, &e.guest), for_long(e))).map(|e| e.guest.clone())
+    let staying = inside.values().filter(|e| !e.guest.is_leaving());
+    let slow = staying.filter_map(|e| Some((share(shares, &e.guest), e.slow_for(now)?, &e.guest)));
+    slow.max_by_key(|(share, slow_for, _)| (*share, *slow_for)).map(|(_, _, guest)| guest.clone())
 }
 
 fn share(shares: &HashMap<IpAddr, usize>, guest: &Guest) -> usize {
@@ -211,11 +217,20 @@ impl Entry {
         };
     }
 
-    /// Whether its client is slow. What was fast enough is watched anew, so only slow ones are seen for so long.
-    fn is_slow(&self, now: u64) -> bool {
-        let since = self.guest.since.load(Ordering::Relaxed);
-        let head = self.guest.is(HEAD_BEGUN) && !self.guest.is(ASKED) && now.saturating_sub(since) >= ms(HEAD);
-        head || self.seen.is_some_and(|(at, _)| now.saturating_sub(at) >= ms(WATCHED))
+    /// For how long its client has been slow, in milliseconds: with the head of a request, in moving nothing, or in moving
+    /// little. What was fast enough is watched anew, so only slow ones are seen for so long.
+    fn slow_for(&self, now: u64) -> Option<u64> {
+        let guest = &self.guest;
+        let passed =
+            |since: u64, limit: Duration| Some(now.saturating_sub(since)).filter(|passed| *passed >= ms(limit));
+        if guest.is(HEAD_BEGUN) && !guest.is(ASKED) {
+            return passed(guest.since.load(Ordering::Relaxed), HEAD);
+        }
+        if !guest.is(OWES) {
+            return None;
+        }
+        let moves_little = self.seen.and_then(|(at, _)| passed(at, WATCHED));
+        moves_little.max(passed(guest.owing.load(Ordering::Relaxed), STALLED))
     }
 }
 
@@ -227,8 +242,10 @@ impl Guest {
             doing: AtomicU8::new(0),
             since: AtomicU64::new(milliseconds(started)),
             moved: AtomicU64::new(0),
+            owing: AtomicU64::new(0),
             notice: Notify::new(),
             leaving: AtomicU8::new(STAYS),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -267,6 +284,7 @@ impl Guest {
     /// Whether the client is waited for.
     pub(super) fn owes(&self, owes: bool) {
         if self.is(OWES) != owes {
+            self.owing.store(milliseconds(self.started), Ordering::Relaxed);
             self.doing.fetch_xor(OWES, Ordering::Relaxed);
         }
     }
@@ -281,6 +299,20 @@ impl Guest {
     pub(super) fn reconsider(&self) {
         if self.is(ASKED | HEAD_BEGUN) {
             self.leaving.store(STAYS, Ordering::Relaxed);
+        }
+    }
+
+    fn leave(&self, how: u8, now: u64) {
+        self.told.store(now, Ordering::Relaxed);
+        self.leaving.store(how, Ordering::Relaxed);
+        self.notice.notify_one();
+    }
+
+    /// One that was told to go gently, has nothing to do, and is still there, goes at once.
+    fn insist(&self, now: u64) {
+        let for_long = now.saturating_sub(self.told.load(Ordering::Relaxed)) >= ms(GENTLE);
+        if self.leaving.load(Ordering::Relaxed) == GENTLY && for_long {
+            self.leave(AT_ONCE, now);
         }
     }
 
@@ -392,12 +424,26 @@ mod tests {
         for second in 0..20 {
             places[0].guest.sent(100);
             places[1].guest.sent(100_000);
-            places[0].guest.owes(true);
-            places[1].guest.owes(true);
+            for place in &places[..2] {
+                place.guest.owes(true);
+                place.guest.owing.store(second * 1000, Ordering::Relaxed);
+            }
             guests.make_way_at(second * 1000, &[waiter(1, 0)]);
             assert_eq!(leaving(&places), if second < 5 { vec![] } else { vec![0] }, "{second}");
         }
         guests.make_way_at(20_000, &[waiter(1, 0), waiter(1, 0)]);
+        assert_eq!(leaving(&places), [0]);
+    }
+
+    #[test]
+    fn who_stalls_gives_way_after_three_seconds() {
+        let (guests, places) = full(&[1, 2]);
+        let _asking: Vec<Asking> = places.iter().map(|p| p.guest.asks()).collect();
+        places[0].guest.owes(true);
+        places[0].guest.owing.store(500, Ordering::Relaxed);
+        guests.make_way_at(3400, &[waiter(1, 0)]);
+        assert_eq!(leaving(&places), [0; 0]);
+        guests.make_way_at(3500, &[waiter(1, 0)]);
         assert_eq!(leaving(&places), [0]);
     }
 
@@ -412,6 +458,17 @@ mod tests {
         assert_eq!(leaving(&places), [0; 0], "its own, and one that waits for a moment only");
         guests.make_way_at(60_000, &[waiter(1, 60), waiter(3, 6), waiter(4, 6)]);
         assert_eq!(leaving(&places), [1], "what moved the least, one at a time");
+    }
+
+    #[test]
+    fn who_does_not_go_gently_goes_at_once() {
+        let (guests, places) = full(&[1]);
+        answered(&places[0], 0);
+        let how = |now| {
+            guests.make_way_at(now, &[waiter(2, 0)]);
+            places[0].guest.leaving.load(Ordering::Relaxed)
+        };
+        assert_eq!((how(2000), how(3900), how(4000)), (GENTLY, GENTLY, AT_ONCE));
     }
 
     #[test]

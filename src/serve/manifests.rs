@@ -148,7 +148,7 @@ async fn read(state: &State, digest: &Digest) -> Result<Found, Refusal> {
     if let Some(bytes) = state.manifests.get(digest) {
         return Ok(Found::Small(bytes));
     }
-    let failed = |e: io::Error| Refusal::internal(format!("manifest {digest} can not be read: {e}"));
+    let failed = |e: io::Error| Refusal::internal(format!("manifest {digest} cannot be read: {e}"));
     let blob = state.sources.open(digest).map_err(failed)?;
     let blob = blob.ok_or_else(|| Refusal::internal(format!("manifest {digest} is gone")))?;
     if blob.size > CHUNK as u64 {

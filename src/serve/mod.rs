@@ -3,7 +3,7 @@
 //!
 //! **Guarantees.** A blob's digest is checked before its last byte leaves; a manifest's before its first. Images are keyed on
 //! their upstream host, so two upstreams with one repository name never mix. Only what images are made of is served, each blob
-//! under the names of the images that have it; nothing else that a bundle or a store holds. A request can not make the server
+//! under the names of the images that have it; nothing else that a bundle or a store holds. A request cannot make the server
 //! read or write outside of its sources and its folder of pushes.
 //!
 //! **Bounds.** At most 512 connections are served (fewer where the process may open fewer files), and 64 wait; who comes then
@@ -138,7 +138,7 @@ impl Server {
     /// Reads what the sources hold and listens.
     ///
     /// # Errors
-    /// Sources that disagree about a tag, an address that is taken, a folder for pushes that can not be written.
+    /// Sources that disagree about a tag, an address that is taken, a folder for pushes that cannot be written.
     pub async fn bind(options: Options, sources: Vec<Source>) -> Result<Self, ServeError> {
         let limits = Limits::of_process();
         let alarm = Arc::<Alarm>::default();

@@ -128,7 +128,7 @@ async fn finish(
     Ok(created(name, &digest))
 }
 
-/// Appends; an upload that can not be gone on with is forgotten.
+/// Appends; an upload that cannot be gone on with is forgotten.
 async fn append(writable: &Writable, body: &mut Owed, upload: &mut Upload, id: &str) -> Result<(), Refusal> {
     let appended = upload.append(&writable.uploads, body).await;
     writable.uploads.rests(id);

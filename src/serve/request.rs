@@ -124,7 +124,7 @@ fn checked(parts: &[&str]) -> Result<String, Refusal> {
     if good { Ok(name) } else { Err(Refusal::bad(Code::NameInvalid, "not a repository name")) }
 }
 
-/// What can be no tag is nowhere to be found, and can not be pushed.
+/// What can be no tag is nowhere to be found, and cannot be pushed.
 fn parse_wanted(method: &Method, text: &str) -> Result<Wanted, Refusal> {
     if text.contains(':') {
         return Ok(Wanted::Digest(parse_digest(text)?));

@@ -207,7 +207,7 @@ impl OpenBlob {
         match preadv2(&self.file, &mut slices, self.offset.saturating_add(at), ReadWriteFlags::NOWAIT) {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file that holds it was cut off")),
             Ok(n) => Ok(Some(n)),
-            // Not in memory, or a file system or kernel that can not tell.
+            // Not in memory, or a file system or kernel that cannot tell.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(None),
             Err(e) => Err(e.into()),
         }

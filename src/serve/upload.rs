@@ -36,7 +36,7 @@ enum Spool {
     Empty,
     /// In a file, which may be open.
     File(TempPath, Option<File>),
-    /// A write ended in the middle. Half a chunk can not be gone on from.
+    /// A write ended in the middle. Half a chunk cannot be gone on from.
     Failed,
 }
 

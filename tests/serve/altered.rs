@@ -1,8 +1,13 @@
 //! Bundles that change on disk, before the server reads them or while it does.
 
-use labimg::base::digest::Digest;
+use std::sync::{Arc, Mutex};
 
-use crate::support::{LARGE, Lab, bytes, mirror, spoil};
+use labimg::base::digest::Digest;
+use labimg::base::report::Reporter;
+use labimg::serve::from_bundle;
+use labimg::store::bundle::Bundle;
+
+use crate::support::{LARGE, Lab, bytes, mirror, spoil, start_telling};
 
 fn lab() -> (Lab, std::path::PathBuf, Digest, Digest) {
     let mut lab = Lab::new();
@@ -76,4 +81,36 @@ fn a_bundle_that_is_cut_off_while_it_is_served_is_an_error() {
     assert!(got.message().contains("cut off"), "{}", got.message());
     assert_eq!(server.head(&url).status, 500);
     assert_eq!(server.get("/v2/").status, 200);
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Reporter for Heard {
+    fn warn(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+#[test]
+fn whoever_runs_the_server_is_told_of_damage_once() {
+    let mut lab = Lab::new();
+    lab.image("docker.io/library/x:1", &[bytes(1, LARGE), bytes(2, 1000)]);
+    let other = lab.image("docker.io/library/y:1", &[bytes(3, 10), bytes(4, 10), bytes(5, 10)]);
+    let bundle = lab.bundle("lab.labimg");
+    let layers = [Digest::of(&bytes(1, LARGE)), Digest::of(&bytes(2, 1000))];
+    layers.iter().chain([&other]).for_each(|digest| spoil(&bundle, digest));
+    let heard = Arc::new(Heard::default());
+    let server = start_telling(vec![from_bundle(Bundle::open(&bundle).unwrap())], None, heard.clone());
+    assert_eq!(heard.0.lock().unwrap().len(), 1, "the manifest was read when it started");
+    for _ in 0..3 {
+        assert_eq!(server.get("/v2/y/manifests/1").status, 500);
+        layers.iter().for_each(|layer| drop(server.get(&format!("/v2/x/blobs/{layer}"))));
+    }
+    let heard = heard.0.lock().unwrap();
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    for (text, digest) in heard.iter().zip([other, layers[0], layers[1]]) {
+        let tells = text.contains(&digest.to_string()) && text.contains("damaged") && text.contains("lab.labimg");
+        assert!(tells, "{text}");
+    }
 }

@@ -13,6 +13,8 @@ fn a_manifest_is_had_by_tag_and_digest_in_every_form_of_its_name() {
     for (path, ns) in [
         ("library/x", "?ns=docker.io"),
         ("x", "?ns=docker.io"),
+        ("x", "?ns=DOCKER.IO"),
+        ("Docker.IO/library/x", ""),
         ("library/x", "?ns=index.docker.io"),
         ("library/x", "?ns=registry-1.docker.io"),
         ("docker.io/library/x", ""),
@@ -35,8 +37,24 @@ fn a_manifest_is_had_by_tag_and_digest_in_every_form_of_its_name() {
         }
     }
     let etag = format!("\"{digest}\"");
-    let same = server.ask("GET", "/v2/x/manifests/1", &[("If-None-Match", &etag)], b"");
-    assert_eq!((same.status, same.body.len()), (304, 0));
+    let layer = Digest::of(&bytes(1, 10));
+    let of_layer = format!("\"{layer}\"");
+    for (path, etag) in [("/v2/x/manifests/1", &etag), (&*format!("/v2/x/blobs/{layer}"), &of_layer)] {
+        for method in ["GET", "HEAD"] {
+            let ask = |name: &str, value: &str| server.ask(method, path, &[(name, value)], b"");
+            for value in [etag.clone(), format!("W/{etag}"), "*".to_owned(), format!("\"x\", W/{etag}")] {
+                let same = ask("If-None-Match", &value);
+                assert_eq!(
+                    (same.status, same.body.len(), same.header("content-length")),
+                    (304, 0, None),
+                    "{method} {value}"
+                );
+            }
+            assert_eq!(ask("If-None-Match", "\"x\"").status, 200);
+            assert_eq!((ask("If-Match", etag).status, ask("If-Match", "*").status), (200, 200));
+            assert_eq!((ask("If-Match", "\"x\"").status, ask("If-Match", &format!("W/{etag}")).status), (412, 412));
+        }
+    }
     assert_eq!(server.get("/v2/").status, 200);
     assert_eq!(server.get("/healthz").status, 200);
 }
@@ -207,4 +225,89 @@ fn a_lab_of_the_store_is_served_as_its_bundle_is() {
     assert_eq!(server.get(&format!("/v2/o/multi/manifests/{here}?ns=ghcr.io")).status, 200);
     let layer = Digest::of(&bytes(1, LARGE));
     assert_eq!(Digest::of(&server.get(&format!("/v2/x/blobs/{layer}")).body), layer);
+}
+
+#[test]
+fn only_what_an_image_is_made_of_is_served_and_under_its_own_name() {
+    use crate::support::registry;
+    let mut lab = Lab::new();
+    let x = lab.image("docker.io/library/x:1", &[bytes(1, 5000)]);
+    lab.image("quay.io/a/b:1", &[bytes(2, 5000)]);
+    let secret = lab.local("secret.txt", b"a file from beside the profile");
+    let bundle = lab.bundle("lab.labimg");
+    let (of_x, of_b) = (Digest::of(&bytes(1, 5000)), Digest::of(&bytes(2, 5000)));
+    let server = mirror(&[&bundle]);
+    let unknown = (404, "BLOB_UNKNOWN".to_owned());
+    for (path, there) in [
+        (format!("x/blobs/{of_x}"), true),
+        (format!("library/x/blobs/{of_x}?ns=docker.io"), true),
+        (format!("x/blobs/{x}"), true),
+        (format!("quay.io/a/b/blobs/{of_b}"), true),
+        (format!("x/blobs/{of_b}"), false),
+        (format!("a/b/blobs/{of_b}"), false),
+        (format!("a/b/blobs/{of_x}?ns=quay.io"), false),
+        (format!("other/blobs/{of_x}"), false),
+        (format!("x/blobs/{secret}"), false),
+        (format!("quay.io/a/b/blobs/{secret}"), false),
+    ] {
+        let (got, head) = (server.get(&format!("/v2/{path}")), server.head(&format!("/v2/{path}")));
+        assert_eq!((got.status == 200, head.status), (there, got.status), "{path}");
+        assert!(there || got.refused() == unknown, "{path}");
+    }
+    // The lab's registry has what its images are made of, of whatever upstream, for those who build on them. No more.
+    let server = registry(&bundle, &lab.dir.path().join("pushes"), None);
+    assert_eq!(server.get(&format!("/v2/app/blobs/{of_b}")).status, 200);
+    assert_eq!(server.get(&format!("/v2/app/blobs/{secret}")).refused(), unknown);
+    let mount = |digest: &Digest| {
+        server.ask("POST", &format!("/v2/app/blobs/uploads/?mount={digest}&from=other"), &[], b"").status
+    };
+    assert_eq!((mount(&of_b), mount(&secret)), (201, 202));
+    let config = serde_json::json!({"mediaType": "a/b", "digest": secret, "size": 30});
+    let text = serde_json::json!({"schemaVersion": 2, "mediaType": "a/m", "config": config, "layers": []}).to_string();
+    let put = server.ask("PUT", "/v2/app/manifests/1", &[("Content-Type", "a/m")], text.as_bytes());
+    assert_eq!(put.refused(), (400, "MANIFEST_BLOB_UNKNOWN".to_owned()));
+}
+
+#[test]
+fn a_lab_of_the_store_is_served_without_what_only_others_have() {
+    use labimg::store::root::Made;
+    let mut one = Lab::new();
+    one.image("docker.io/library/x:1", &[bytes(1, 5000)]);
+    let (index, here, absent) = one.partial("ghcr.io/o/multi:1", &[bytes(2, 10)]);
+    let text = one.local("text.txt", b"of this lab, and no image");
+    one.store.write_root(one.lock(), Made::These(&[]), &one.blobs()).unwrap();
+    // Another lab of the same store: an image of its own, and what `multi` has for another platform.
+    let layer = one.store.put(&bytes(7, 5000)).unwrap();
+    let server = start(vec![from_store(&one.store, "lab").unwrap()], None);
+    for digest in [layer, text] {
+        for name in ["x", "library/x", "other", "ghcr.io/o/multi"] {
+            let path = format!("/v2/{name}/blobs/{digest}");
+            assert_eq!((server.get(&path).status, server.head(&path).status), (404, 404), "{path}");
+        }
+    }
+    for digest in [index, here] {
+        assert_eq!(server.get(&format!("/v2/ghcr.io/o/multi/manifests/{digest}")).status, 200);
+    }
+    assert_eq!(server.get(&format!("/v2/ghcr.io/o/multi/manifests/{absent}")).status, 404);
+}
+
+#[test]
+fn referrers_are_listed() {
+    let mut lab = Lab::new();
+    let image = lab.image("quay.io/a/b:1", &[bytes(1, 10)]);
+    let about = lab.about("quay.io/a/b:signature", &image);
+    lab.about("quay.io/other/b:signature", &image);
+    let server = mirror(&[&lab.bundle("lab.labimg")]);
+    let got = server.get(&format!("/v2/a/b/referrers/{image}?ns=quay.io"));
+    assert_eq!(got.header("content-type"), Some("application/vnd.oci.image.index.v1+json"));
+    let list = got.json()["manifests"].as_array().unwrap().clone();
+    assert_eq!(list.len(), 1, "of this repository only");
+    assert_eq!(list[0]["digest"], about.to_string());
+    assert_eq!(list[0]["artifactType"], "application/vnd.example.signature");
+    let filtered = server.get(&format!("/v2/quay.io/a/b/referrers/{image}?artifactType=a/other"));
+    assert_eq!(filtered.header("oci-filters-applied"), Some("artifactType"));
+    assert_eq!(filtered.json()["manifests"], serde_json::json!([]));
+    let none = server.get(&format!("/v2/nobody/referrers/{about}"));
+    assert_eq!((none.status, &none.json()["manifests"]), (200, &serde_json::json!([])));
+    assert_eq!(server.get("/v2/a/b/referrers/sha256:zz").refused(), (400, "DIGEST_INVALID".to_owned()));
 }

@@ -229,3 +229,32 @@ fn a_mirror_takes_no_pushes() {
     // It has the images of the lab's registry, too, under that host's name.
     assert_eq!(server.get("/v2/app/manifests/1?ns=localhost:5001").status, 200);
 }
+
+#[test]
+fn what_is_pushed_is_found_by_what_it_is_about() {
+    let room = room();
+    let subject = json!({"mediaType": OCI_MANIFEST, "digest": room.own, "size": 1});
+    let of = |b: &[u8]| json!({"mediaType": "application/vnd.example.empty", "digest": Digest::of(b), "size": b.len()});
+    let text = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "application/vnd.example.list", "config": of(b"{}"),
+        "layers": [], "subject": subject, "annotations": {"k": "v"},
+    })
+    .to_string();
+    let digest = Digest::of(text.as_bytes());
+    {
+        let server = room.open(None);
+        push(&server, "app", b"{}");
+        let plain = server.ask("PUT", "/v2/app/manifests/plain", &AS_MANIFEST, manifest(b"{}", &[]).as_bytes());
+        assert_eq!((plain.status, plain.header("oci-subject")), (201, None));
+        let put = server.ask("PUT", &format!("/v2/app/manifests/{digest}"), &AS_MANIFEST, text.as_bytes());
+        assert_eq!((put.status, put.header("oci-subject")), (201, Some(room.own.to_string().as_str())));
+    }
+    let server = room.open(None);
+    let got = server.get(&format!("/v2/app/referrers/{}", room.own)).json();
+    let told = json!({
+        "mediaType": OCI_MANIFEST, "digest": digest, "size": text.len(), "artifactType": "application/vnd.example.list",
+        "annotations": {"k": "v"},
+    });
+    assert_eq!(got, json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [told]}), "also after a restart");
+    assert_eq!(server.get(&format!("/v2/other/referrers/{}", room.own)).json()["manifests"], json!([]));
+}

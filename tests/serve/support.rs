@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use labimg::base::digest::Digest;
-use labimg::base::report::Silent;
+use labimg::base::report::{Reporter, Silent};
 use labimg::build::bundle::describe;
-use labimg::model::lock::{Lock, LockedImage, LockedManifest};
+use labimg::model::lock::{Lock, LockedImage, LockedLocal, LockedManifest};
 use labimg::model::platform::Platform;
 use labimg::serve::{Options, Registry, Server, Source, from_bundle};
 use labimg::store::bundle::{self, Bundle};
@@ -128,6 +128,35 @@ impl Lab {
         [digest, inner.0, here.digest, absent]
     }
 
+    /// A file from beside the profile: it travels with the lab, and is no image.
+    pub fn local(&mut self, path: &str, bytes: &[u8]) -> Digest {
+        let digest = self.store.put(bytes).unwrap();
+        self.lock.locals.push(LockedLocal { path: path.into(), digest, size: bytes.len() as u64 });
+        digest
+    }
+
+    /// An image that says which other one it is about.
+    pub fn about(&mut self, reference: &str, subject: &Digest) -> Digest {
+        let config = json!({"architecture": "amd64", "os": "linux"}).to_string();
+        self.store.put(config.as_bytes()).unwrap();
+        let config = descriptor("application/vnd.example.signature", config.as_bytes());
+        let subject = json!({"mediaType": OCI_MANIFEST, "digest": subject, "size": 1});
+        let text =
+            json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [], "subject": subject});
+        let text = text.to_string();
+        let digest = self.store.put(text.as_bytes()).unwrap();
+        let m = LockedManifest { media_type: OCI_MANIFEST.into(), digest, size: text.len() as u64 };
+        self.lock.images.push(LockedImage {
+            reference: reference.parse().unwrap(),
+            source: None,
+            media_type: OCI_MANIFEST.into(),
+            digest,
+            size: m.size,
+            platforms: [(Platform::LinuxAmd64, m)].into(),
+        });
+        digest
+    }
+
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
@@ -165,6 +194,11 @@ pub fn registry(bundle: &Path, pushes: &Path, limit: Option<u64>) -> Running {
 }
 
 pub fn start(sources: Vec<Source>, registry: Option<Registry>) -> Running {
+    start_telling(sources, registry, Arc::new(Silent))
+}
+
+/// As `start`; damage is told to this reporter.
+pub fn start_telling(sources: Vec<Source>, registry: Option<Registry>, reporter: Arc<dyn Reporter>) -> Running {
     let (tell, told) = std::sync::mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let thread = std::thread::spawn(move || {
@@ -172,6 +206,7 @@ pub fn start(sources: Vec<Source>, registry: Option<Registry>) -> Running {
         runtime.block_on(async {
             let options = Options { listen: "127.0.0.1:0".parse().unwrap(), registry };
             let server = Server::bind(options, sources).await.unwrap();
+            server.report_to(reporter);
             tell.send(server.address()).unwrap();
             server.run(async { drop(stopped.await) }).await;
         });
