@@ -96,16 +96,20 @@ impl Lab {
     }
 
     /// Writes the bundle.
+    /// The lock as a bundle carries it.
+    pub(crate) fn lock_text(&self) -> String {
+        let mut sorted = self.lock.clone();
+        sorted.sort();
+        wire::to_text(&sorted).unwrap()
+    }
+
     pub(crate) fn bundle(&self, name: &str) -> PathBuf {
         self.try_bundle(name).unwrap();
         self.dir.path().join(name)
     }
 
     fn try_bundle(&self, name: &str) -> Result<Written, BundleError> {
-        let mut sorted = self.lock.clone();
-        sorted.sort();
-        let text = wire::to_text(&sorted).unwrap();
-        let description = describe("name = \"lab\"\n", &text, &self.lock, &[], &self.store)?;
+        let description = describe("name = \"lab\"\n", &self.lock_text(), &self.lock, &[], &self.store)?;
         let options = Options { threads: 2, sync: false };
         write(&description, &self.store, &self.dir.path().join(name), options, &Silent)
     }

@@ -23,9 +23,9 @@ fn cat_finds_things_by_every_name() {
     let lab = Lab::full();
     let path = lab.bundle("lab.labimg");
     for (what, text) in [
-        ("lock", "version = 1\n"),
+        ("lock", &lab.lock_text()),
         ("profile", "name = \"lab\"\n"),
-        ("labimg/lock.toml", "version = 1\n"),
+        ("labimg/lock.toml", &lab.lock_text()),
         ("c", "chart"),
         ("otel.yaml", "objects"),
         ("tool@linux/arm64", "tool for linux/arm64"),
@@ -103,7 +103,7 @@ fn diff_goes_by_name_and_then_by_digest() {
             (Kind::Local, "otel.yaml", true, false)
         ]
     );
-    assert_eq!(report.texts, ["index.json"]);
+    assert_eq!(report.texts, ["index.json", "labimg/lock.toml"]);
     assert_eq!(report.bytes_gone, ("chart".len() + "objects".len()) as u64);
     assert!(!report.same && report.bytes_new > 0 && report.bytes_kept > 0);
 }

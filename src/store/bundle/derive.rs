@@ -105,9 +105,7 @@ impl Bundle {
         };
         match lock.and_then(|lock| disagreements(bundle.index(), &lock).into_iter().next()) {
             None => Ok(bundle),
-            Some(why) => {
-                Err(BundleError::Damaged { path: path.to_owned(), member: INDEX_PATH.to_owned(), why: hinted(&why) })
-            }
+            Some(why) => Err(BundleError::Damaged { path: path.to_owned(), member: INDEX_PATH.to_owned(), why }),
         }
     }
 
@@ -128,7 +126,7 @@ impl Bundle {
             Err(e) => format!("it does not follow from `{INDEX_PATH}`: {e}"),
             Ok(text) => format!("it does not say what `{INDEX_PATH}` says: {}", differ(&contents.oci_index(), &text)),
         };
-        Err(Invalid { member: OCI_INDEX_PATH.to_owned(), why: hinted(&why) })
+        Err(Invalid { member: OCI_INDEX_PATH.to_owned(), why })
     }
 
     /// All that does not follow from what it was made from, in a bundle whose members are whole.
@@ -148,7 +146,7 @@ impl Bundle {
             Err(e) => return Ok(vec![of(LOCK_PATH, e.to_string())]),
         };
         let mut found: Vec<Damaged> =
-            disagreements(self.index(), &lock).iter().map(|why| of(INDEX_PATH, hinted(why))).collect();
+            disagreements(self.index(), &lock).into_iter().map(|why| of(INDEX_PATH, why)).collect();
         // A profile that reads otherwise today was sound when the bundle was written.
         let mut none = |_: &str| Err("a bundle's profile has no imports".to_owned());
         let profile = self.text(PROFILE_PATH, TEXT_LIMIT).ok().and_then(|t| parse(PROFILE_PATH, &t, &mut none).ok());
@@ -240,10 +238,6 @@ struct Typed {
     media_type: Option<String>,
 }
 
-fn hinted(why: &str) -> String {
-    format!("{why} (copy the bundle again from where it came, or build it again)")
-}
-
 /// In which ways an index says something else than the lock of its bundle.
 fn disagreements(index: &Index, lock: &Lock) -> Vec<String> {
     let mut found = Vec::new();
@@ -329,23 +323,25 @@ fn made_here(index: &Index, lock: &Lock, profile: &Profile) -> Vec<String> {
 
 /// How an `index.json` differs from the one that follows from the contents: by the first name that is another one.
 fn differ(want: &[u8], found: &str) -> String {
-    let names = |value: &serde_json::Value| -> Vec<String> {
+    let images = |value: &serde_json::Value| -> Vec<(String, String)> {
         let all = value["manifests"].as_array().into_iter().flatten();
-        let name = |m: &serde_json::Value| {
-            let text = |v: &serde_json::Value| v.as_str().unwrap_or("?").to_owned();
+        let text = |v: &serde_json::Value| v.as_str().unwrap_or("?").to_owned();
+        let image = |m: &serde_json::Value| {
             let name = text(&m["annotations"]["org.opencontainers.image.ref.name"]);
-            format!("`{name}`, {}, {}, {} bytes", text(&m["digest"]), text(&m["mediaType"]), m["size"])
+            (name, format!("{}, {}, {} bytes", text(&m["digest"]), text(&m["mediaType"]), m["size"]))
         };
-        all.map(name).collect()
+        all.map(image).collect()
     };
     let (Ok(want), Ok(found)) = (serde_json::from_slice(want), serde_json::from_str(found)) else {
         return "it is no image index".to_owned();
     };
-    let (want, found) = (names(&want), names(&found));
+    let (want, found) = (images(&want), images(&found));
     let at = (0..want.len().max(found.len())).find(|at| want.get(*at) != found.get(*at));
-    let side = |list: &[String], at: usize| list.get(at).cloned().unwrap_or_else(|| "no such image".to_owned());
-    match at {
-        Some(at) => format!("image {} there is {}, here {}", at + 1, side(&want, at), side(&found, at)),
-        None => "it is not written as it must be".to_owned(),
+    match at.map(|at| (want.get(at), found.get(at))) {
+        Some((Some((a, of_a)), Some((b, of_b)))) if a == b => format!("image `{a}` there is {of_a}, here {of_b}"),
+        Some((Some((a, _)), Some((b, _)))) => format!("it calls an image `{b}` that is `{a}` there"),
+        Some((Some((a, _)), None)) => format!("it lacks image `{a}`"),
+        Some((None, Some((b, _)))) => format!("it has image `{b}`, which is not there"),
+        _ => "it is not written as it must be".to_owned(),
     }
 }
