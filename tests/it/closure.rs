@@ -26,7 +26,10 @@ fn a_lab_that_has_everything_is_built_and_checked() {
         world.run(&["check", "--strict", what]).ends(3);
         let json = world.run(&["check", "--json", what]).ends(0);
         let json: Value = serde_json::from_str(&json.out).unwrap();
-        assert_eq!((&json["not-looked-into"][0]["kind"], &json["not-looked-into"][0]["name"]), (&"chart".into(), &"app".into()));
+        assert_eq!(
+            (&json["not-looked-into"][0]["kind"], &json["not-looked-into"][0]["name"]),
+            (&"chart".into(), &"app".into())
+        );
     }
     assert_eq!(upstream.hits(), hits, "looking needs no network");
 }
@@ -94,7 +97,8 @@ fn a_lab_that_was_looked_at_whole_passes_the_strict_check() {
 #[test]
 fn a_lab_that_cannot_come_up_is_told_when_it_is_locked_built_and_checked() {
     let world = World::new();
-    let cluster = "schema = 1\nname = \"shop\"\n\n[[cluster]]\nname = \"c\"\nengine = \"kind\"\nkubernetes = \"v1.34.0\"\n";
+    let cluster =
+        "schema = 1\nname = \"shop\"\n\n[[cluster]]\nname = \"c\"\nengine = \"kind\"\nkubernetes = \"v1.34.0\"\n";
     world.write("shop.toml", cluster);
     let parts = ["tool kind (shop.toml:6:10)", "node image (shop.toml:5:8)", "labimg itself (shop.toml:6:10)"];
     let paste = ["[tool.kind]\n  version", "[[image]]\n  ref = \"docker.io/kindest/node:v1.34.0\"", "--update labimg"];
@@ -162,7 +166,10 @@ fn a_lab_of_compose_files_is_not_said_to_be_up() {
     assert_eq!(world.run(&["cat", "shop.labimg", "shop/compose.yaml"]).ends(0).out, world.text("shop/compose.yaml"));
     let doctor = world.run(&["doctor", "shop.labimg"]).ends(1);
     assert!(doctor.out.contains("host laptop") && doctor.out.contains("not looked at"), "{}", doctor.out);
-    assert_eq!(world.run(&["check", "shop.toml"]).ends(0).out.lines().last(), Some("1 compose file was not looked into: shop/compose.yaml"));
+    assert_eq!(
+        world.run(&["check", "shop.toml"]).ends(0).out.lines().last(),
+        Some("1 compose file was not looked into: shop/compose.yaml")
+    );
     world.run(&["status"]).ends(0).says(&["no lab is up here"]);
     // Checks look all the same, whoever brought it up; what cannot be looked at is neither passed nor failed.
     let verify = world.run(&["verify", "shop.labimg"]).ends(3);

@@ -229,9 +229,10 @@ async fn a_missing_trace_says_where_the_chain_broke() {
 
 /// A Jaeger with one trace, below `/jaeger`; every other path is a page.
 fn one_trace() -> Router {
-    let trace = json!({ "data": [{ "traceID": "abc", "spans": [{ "spanID": "1", "operationName": "x", "processID": "p1" }],
+    let trace =
+        json!({ "data": [{ "traceID": "abc", "spans": [{ "spanID": "1", "operationName": "x", "processID": "p1" }],
         "processes": { "p1": { "serviceName": "web" } } }] })
-    .to_string();
+        .to_string();
     Router::new().fallback(move |request: Request| {
         let body = match request.uri().path() {
             "/jaeger/api/services" => r#"{"data":["web"]}"#.to_owned(),

@@ -78,12 +78,15 @@ impl Held<'_> {
     /// The platforms an image is held for, by its tag: an engine knows it by that. `None` where it is not held at all.
     fn platforms(&self, name: &ImageRef) -> Option<BTreeSet<Platform>> {
         let same = |other: &ImageRef| other == name || other.tagged() == name.tagged();
-        let pulled = self.lock.images.iter().find(|i| same(&i.reference)).map(|i| i.platforms.keys().copied().collect());
+        let pulled =
+            self.lock.images.iter().find(|i| same(&i.reference)).map(|i| i.platforms.keys().copied().collect());
         let made = || self.profile.image.iter().find(|i| i.build.is_some() && same(&i.reference));
-        pulled.or_else(|| made().map(|image| image.platforms.iter().map(|p| **p).collect::<BTreeSet<Platform>>()).map(
-            // Where the profile says none, it is made for all that the lab has.
-            |said| if said.is_empty() { self.nodes.clone() } else { said },
-        ))
+        pulled.or_else(|| {
+            made().map(|image| image.platforms.iter().map(|p| **p).collect::<BTreeSet<Platform>>()).map(
+                // Where the profile says none, it is made for all that the lab has.
+                |said| if said.is_empty() { self.nodes.clone() } else { said },
+            )
+        })
     }
 
     /// What is to be said of an image that is needed.

@@ -149,7 +149,11 @@ pub fn parts(profile: &Profile, lock: &Lock, here: Option<Platform>) -> Vec<Lack
     let mut once: Vec<Lack> = Vec::new();
     for lack in kinds.flat_map(|cluster| kind::lacks(profile, lock, cluster, here)) {
         // Several clusters lack one labimg.
-        let same = |other: &Lack| other.part == lack.part && (other.lines.is_some() || other.hint.is_some()) && (&other.lines, &other.hint) == (&lack.lines, &lack.hint);
+        let same = |other: &Lack| {
+            other.part == lack.part
+                && (other.lines.is_some() || other.hint.is_some())
+                && (&other.lines, &other.hint) == (&lack.lines, &lack.hint)
+        };
         if !once.iter().any(same) {
             once.push(lack);
         }
@@ -203,17 +207,16 @@ fn tool(profile: &Profile, lock: &Lock, need: &ToolNeed, here: Option<Platform>)
         .iter()
         .filter(|f| f.kind == FileKind::Tool && f.name == need.name)
         .filter_map(|f| f.platform)
+        // labimg, which runs it, is not there for others.
+        .filter(|p| p.os() != "windows")
         .collect();
     let kinds = profile.cluster.iter().filter(|c| *c.engine == Engine::Kind);
     let wanted: BTreeSet<Platform> = match here {
         Some(here) => BTreeSet::from([here]),
         None => kinds.flat_map(Cluster::node_platforms).collect(),
     };
-    let lacking: Vec<String> = wanted
-        .iter()
-        .filter(|w| !held.iter().any(|h| h.arch() == w.arch()))
-        .map(ToString::to_string)
-        .collect();
+    let lacking: Vec<String> =
+        wanted.iter().filter(|w| !held.iter().any(|h| h.arch() == w.arch())).map(ToString::to_string).collect();
     let (why, lines, hint) = match (held.is_empty(), lacking.is_empty()) {
         (false, true) => return None,
         (true, _) => {

@@ -96,7 +96,10 @@ fn each_part_is_missed_by_itself() {
     let engine = "[[cluster]]\nname = \"c\"\nengine = \"k3s\"\nkubernetes = \"v1.34.0\"\n";
     assert_eq!(told(engine), needed(&["engine of cluster `c`"]));
     // A cluster that is there needs nothing but the programs that work with it.
-    assert_eq!(told("[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"x\"\n"), [("tool kubectl".to_owned(), false)]);
+    assert_eq!(
+        told("[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"x\"\n"),
+        [("tool kubectl".to_owned(), false)]
+    );
 }
 
 #[test]
@@ -111,7 +114,9 @@ fn the_load_balancer_is_the_one_of_kinds_version() {
     assert_eq!(lab("v0.30.0", old), []);
     assert_eq!(lab("v0.31.0", new), []);
     assert_eq!(lab("v0.32.0", "envoyproxy/envoy:v1.36.2"), []);
-    for (version, held) in [("v0.31.0", old), ("v0.30.0", new), ("v0.32.0", old), ("v0.32.0", "envoyproxy/envoy:v1.30.0")] {
+    for (version, held) in
+        [("v0.31.0", old), ("v0.30.0", new), ("v0.32.0", old), ("v0.32.0", "envoyproxy/envoy:v1.30.0")]
+    {
         let found = lab(version, held);
         assert_eq!((found.len(), found[0].part.as_str(), found[0].needed), (1, BALANCER, true), "{found:?}");
         let right = balancer::image(version).unwrap();

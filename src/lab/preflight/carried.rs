@@ -8,10 +8,15 @@ use crate::lab::{mirror, run, tools};
 use crate::model::platform::Platform;
 use crate::model::profile::Engine;
 
-/// Programs of this machine, images that the engine starts itself, and labimg.
-pub(super) fn bundle(session: &Session) -> Vec<Finding> {
+/// Programs that run on this machine.
+pub(super) fn programs(session: &Session) -> Vec<Finding> {
+    complete::tools(&session.profile).iter().map(|need| tool(session, need)).collect()
+}
+
+/// Images that the engine starts itself, and labimg.
+pub(super) fn parts(session: &Session) -> Vec<Finding> {
     let profile = &session.profile;
-    let mut found: Vec<Finding> = complete::tools(profile).iter().map(|need| tool(session, need)).collect();
+    let mut found = Vec::new();
     if !profile.cluster.iter().any(|c| *c.engine == Engine::Kind) {
         return found;
     }
@@ -34,7 +39,10 @@ pub(super) fn bundle(session: &Session) -> Vec<Finding> {
         found.push(Finding::warn(
             complete::BALANCER,
             "not looked at: which one kind starts hangs on its version, and kind comes out of PATH",
-            format!("labimg knows those of kind {}; take `tools-from-path` away to run the bundle's", complete::balancer::KNOWN),
+            format!(
+                "labimg knows those of kind {}; take `tools-from-path` away to run the bundle's",
+                complete::balancer::KNOWN
+            ),
         ));
     }
     found

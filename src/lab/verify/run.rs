@@ -199,7 +199,8 @@ async fn measured(at: &Place<'_>, check: &MetricCheck, timeout: Duration) -> End
     if ended.result.is_err() {
         ended.chain = tokio::time::timeout(CHAIN_TIMEOUT, metric_chain(at, check)).await.ok().flatten();
     }
-    let reach = async |path: String, place: At| matches!(metric::look(check, &place).await, Look::Seen(_)).then_some(path);
+    let reach =
+        async |path: String, place: At| matches!(metric::look(check, &place).await, Look::Seen(_)).then_some(path);
     with_pages(at, &mut ended, (&check.via, Role::Metrics), reach).await;
     ended
 }

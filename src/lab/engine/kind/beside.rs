@@ -63,7 +63,8 @@ pub fn run_images(session: &Session, cluster: &Cluster) -> Result<Vec<ImageRef>,
 pub(super) fn node_image(session: &Session, cluster: &Cluster) -> Result<ImageRef, LabError> {
     let what = || format!("cluster `{}`: node image", *cluster.name);
     let name = complete::node_image(&session.profile, cluster).map_err(|why| {
-        LabError::failed(what(), why).hint("say `kubernetes = \"v1.34.0\"` in the profile's cluster, lock and build again")
+        LabError::failed(what(), why)
+            .hint("say `kubernetes = \"v1.34.0\"` in the profile's cluster, lock and build again")
     })?;
     image::bundled(&session.bundle, &name).map(|i| i.reference)
 }
@@ -87,8 +88,10 @@ fn candidates(session: &Session, version: Option<&str>) -> Result<Vec<ImageRef>,
                 "labimg does not know which image kind {} starts before them, and the bundle holds none that could be it",
                 version.unwrap_or("of PATH")
             );
-            Err(LabError::failed("several control planes", why)
-                .hint(format!("use a kind that labimg knows ({}), and name its image in an `[[image]]`", complete::balancer::KNOWN)))
+            Err(LabError::failed("several control planes", why).hint(format!(
+                "use a kind that labimg knows ({}), and name its image in an `[[image]]`",
+                complete::balancer::KNOWN
+            )))
         }
     }
 }
