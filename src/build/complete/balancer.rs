@@ -3,9 +3,12 @@
 
 use crate::model::image::ImageRef;
 
-/// Which releases of kind want which image, `minor` and `patch` from and to, both included. Source of each: kind's
+/// Minor number and patch of a release of kind, whose major number is 0.
+type Release = (u32, u32);
+
+/// Which releases of kind want which image, from and to, both included. Source of each: kind's
 /// `pkg/cluster/internal/loadbalancer/const.go` at the tags v0.20.0 to v0.30.0, v0.31.0 and v0.32.0.
-const TABLE: [((u32, u32), (u32, u32), &str); 3] = [
+const TABLE: [(Release, Release, &str); 3] = [
     ((20, 0), (30, u32::MAX), "docker.io/kindest/haproxy:v20230606-42a2262b"),
     ((31, 0), (31, 0), "docker.io/kindest/haproxy:v20251211-v0.29.0-alpha-100-g82a92c5d"),
     ((32, 0), (32, 0), "docker.io/envoyproxy/envoy:v1.36.2"),
@@ -18,7 +21,7 @@ pub const KNOWN: &str = "v0.20 to v0.30, v0.31.0 and v0.32.0";
 pub fn image(version: &str) -> Option<ImageRef> {
     let mut numbers = version.trim().trim_start_matches('v').splitn(3, '.');
     let (major, minor, patch) = (numbers.next()?, numbers.next()?, numbers.next()?);
-    let at: (u32, u32) = (minor.parse().ok()?, patch.parse().ok()?);
+    let at: Release = (minor.parse().ok()?, patch.parse().ok()?);
     let (.., name) = TABLE.iter().find(|(from, to, _)| major == "0" && (*from..=*to).contains(&at))?;
     name.parse().ok()
 }

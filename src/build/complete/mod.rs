@@ -207,6 +207,8 @@ fn tool(profile: &Profile, lock: &Lock, need: &ToolNeed, here: Option<Platform>)
         .iter()
         .filter(|f| f.kind == FileKind::Tool && f.name == need.name)
         .filter_map(|f| f.platform)
+        // labimg, which runs it, is not there for others.
+        .filter(|p| p.os() != "windows")
         .collect();
     let kinds = profile.cluster.iter().filter(|c| *c.engine == Engine::Kind);
     let wanted: BTreeSet<Platform> = match here {

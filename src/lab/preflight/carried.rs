@@ -8,10 +8,15 @@ use crate::lab::{mirror, run, tools};
 use crate::model::platform::Platform;
 use crate::model::profile::Engine;
 
-/// Programs of this machine, images that the engine starts itself, and labimg.
-pub(super) fn bundle(session: &Session) -> Vec<Finding> {
+/// Programs that run on this machine.
+pub(super) fn programs(session: &Session) -> Vec<Finding> {
+    complete::tools(&session.profile).iter().map(|need| tool(session, need)).collect()
+}
+
+/// Images that the engine starts itself, and labimg.
+pub(super) fn parts(session: &Session) -> Vec<Finding> {
     let profile = &session.profile;
-    let mut found: Vec<Finding> = complete::tools(profile).iter().map(|need| tool(session, need)).collect();
+    let mut found = Vec::new();
     if !profile.cluster.iter().any(|c| *c.engine == Engine::Kind) {
         return found;
     }

@@ -31,7 +31,8 @@ pub async fn session(session: &Session) -> Vec<Finding> {
     let mut found = vec![judge::clock(session.machine.now, session.lock.epoch), probe::state(&session.state)];
     found.extend(probe::own_space(session));
     let kinds: Vec<&Cluster> = session.profile.cluster.iter().filter(|c| *c.engine == Engine::Kind).collect();
-    found.extend(carried::bundle(session));
+    found.extend(carried::programs(session));
+    found.extend(carried::parts(session));
     found.extend(carried::idle(session));
     if !kinds.is_empty() {
         found.push(docker_command(session));
@@ -52,8 +53,10 @@ pub async fn session(session: &Session) -> Vec<Finding> {
 /// What the bundle lacks for this lab to come up on any machine like this one: nobody here can mend it. Empty where nothing does.
 pub fn impossible(session: &Session) -> Vec<Finding> {
     let engines = session.profile.cluster.iter().filter_map(|c| refused(c).err());
-    let bundle = carried::bundle(session).into_iter().filter(|f| f.verdict == Verdict::Bad);
-    engines.chain(bundle).collect()
+    // Where programs come out of PATH, the machine lacks them, not the bundle.
+    let programs = if session.machine.tools_from_path { Vec::new() } else { carried::programs(session) };
+    let bad = programs.into_iter().chain(carried::parts(session)).filter(|f| f.verdict == Verdict::Bad);
+    engines.chain(bad).collect()
 }
 
 /// Whether nothing found keeps the lab from coming up.
