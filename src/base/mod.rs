@@ -11,5 +11,6 @@ pub mod flock;
 pub mod gzip;
 pub mod report;
 pub mod shell;
+pub mod size;
 pub mod tarball;
 pub mod tarfmt;

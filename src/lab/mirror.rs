@@ -102,6 +102,6 @@ pub fn own_image(session: &Session) -> Result<ImageRef, LabError> {
     let held = session.bundle.images().into_iter().map(|i| i.reference);
     held.into_iter().find(|r| r.registry == "labimg.lab" && r.repository == "labimg").ok_or_else(|| {
         LabError::failed(format!("`{}`", session.bundle.path().display()), "the bundle does not carry labimg itself")
-            .hint("lock the profile with a static labimg (`labimg lock --update labimg`), then build it again")
+            .hint("lock the profile with a static labimg (`labimg lock PROFILE --update labimg`), then build it again")
     })
 }

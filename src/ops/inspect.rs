@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::whose;
 use crate::base::digest::Digest;
 use crate::base::report::Reporter;
 use crate::store::bundle::{Bundle, BundleError, Contents, Damaged};
@@ -42,7 +43,7 @@ pub struct InspectReport {
 pub fn inspect(path: &Path, verify: bool, reporter: &dyn Reporter) -> Result<InspectReport, BundleError> {
     let bundle = Bundle::open(path)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let damaged = if verify { Some(bundle.verify(threads, reporter)?) } else { None };
+    let damaged = if verify { Some(whose::named(&bundle, bundle.verify(threads, reporter)?)) } else { None };
     let index = bundle.index();
     Ok(InspectReport {
         path: path.to_owned(),

@@ -18,6 +18,7 @@ pub mod lab;
 pub mod lock;
 pub mod ls;
 mod make;
+mod mixed;
 mod places;
 pub mod profile;
 pub mod schema;
@@ -25,6 +26,7 @@ pub mod serve;
 pub mod size;
 pub mod store;
 pub mod toolchain;
+mod whose;
 pub mod why;
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub struct OnDisk {
 /// # Errors
 /// A file that can not be read, and everything wrong with the profile.
 pub fn load(path: &Path) -> Result<OnDisk, OpsError> {
+    if let Some(other) = super::mixed::not_a_profile(path) {
+        return Err(other);
+    }
     let text = read_text(path)?;
     let name = path.to_string_lossy().replace('\\', "/");
     let mut read = |import: &str| {
@@ -116,7 +119,12 @@ fn missing_local(disk: &OnDisk, local: &str, error: &io::Error) -> OpsError {
     let mut step_paths = step_paths.filter(|i| StepInput::parse(i) == Some(StepInput::Path(local)));
     match places.find(|place| place.as_str() == local).or_else(|| step_paths.next()) {
         Some(place) => {
-            crate::model::profile::ProfileError::from(Diagnostic::new(&disk.sources, &place.span(), message)).into()
+            let hint = match disk.dir.join(local).is_dir() {
+                true => "name one file, not a folder",
+                false => "paths are relative to the file that names them",
+            };
+            let told = Diagnostic::new(&disk.sources, &place.span(), message).hint(hint);
+            crate::model::profile::ProfileError::from(told).into()
         }
         None => OpsError::user(message),
     }

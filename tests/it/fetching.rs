@@ -83,9 +83,9 @@ fn a_vanished_digest_names_who_lacks_it() {
     upstream.remove(&layer("web one linux/arm64"));
     let run = world.run(&["fetch", "lab.toml"]).ends(1);
     run.says(&[
-        "docker.io/library/web:1",
+        "error: lab.toml:5:7: image docker.io/library/web:1: ",
         &layer("web one linux/arm64"),
-        "hint: the lock names bytes that $SERVER no longer serves; labimg lock PROFILE --update docker.io/library/web:1",
+        "hint: the lock names bytes that $SERVER no longer serves; labimg lock lab.toml --update docker.io/library/web:1",
     ]);
 }
 
@@ -117,7 +117,8 @@ fn a_lock_edited_by_hand_is_a_mismatch() {
     let right = layer("some data\n");
     world.edit("lab.lock", &right, &layer("what I would like it to be"));
     world.empty_store();
-    world.run(&["fetch", "lab.toml"]).ends(4).says(&["data.txt` has digest", &right, "hint: the file was replaced"]);
+    let run = world.run(&["fetch", "lab.toml"]).ends(4);
+    run.says(&["error: lab.toml:24:7: file data: ", "data.txt` has digest", &right, "labimg lock lab.toml --update data\n"]);
     world.write("lab.lock", text);
     world.run(&["build", "lab.toml"]).ends(0).says(&["unchanged"]);
 }

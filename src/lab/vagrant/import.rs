@@ -154,7 +154,7 @@ fn unpacked(wanted: &Wanted, dir: &Path, reporter: &dyn Reporter) -> Result<(), 
                 (format!("box {} ({})", wanted.name, wanted.provider), dir.parent().unwrap_or(dir).display());
             LabError::failed(
                 what,
-                format!("there is no room for it at `{at}`: it needs {} MiB", part.1.div_ceil(1 << 20)),
+                format!("there is no room for it at `{at}`: it needs {}", crate::base::size::shown(part.1)),
             )
             .hint("make room, or name another home of Vagrant's: VAGRANT_HOME=DIR")
         }
