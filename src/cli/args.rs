@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use super::args_lock::LockArgs;
 use super::args_lab::{
     BoxVerb, DoctorArgs, DownArgs, EnvArgs, KubectlArgs, LabArgs, LogsArgs, PortForwardArgs, UpArgs, VerifyArgs,
 };
+pub use super::args_lock::LockArgs;
 use super::{args_lock, args_tips};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -404,7 +404,8 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     }
     let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     named.as_deref().unwrap_or(text).parse().map_err(|_| {
-        "want ADDR:PORT, as 127.0.0.1:5000 (this machine only) or 0.0.0.0:5000 (whoever reaches this machine)".to_owned()
+        "want ADDR:PORT, as 127.0.0.1:5000 (this machine only) or 0.0.0.0:5000 (whoever reaches this machine)"
+            .to_owned()
     })
 }
 
@@ -445,7 +446,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(&args).map_err(|e| args_tips::told(e, &args))?;
     if let Some(("lock", lock)) = matches.subcommand() {
-        args_lock::check(lock).map_err(|e| e.format(command.find_subcommand_mut("lock").unwrap_or(&mut Command::new("labimg"))))?;
+        args_lock::check(lock)
+            .map_err(|e| e.format(command.find_subcommand_mut("lock").unwrap_or(&mut Command::new("labimg"))))?;
     }
     Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }

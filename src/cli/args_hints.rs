@@ -36,7 +36,8 @@ fn commands(text: &str, verbs: &[String], source: bool) -> Vec<String> {
     for (at, _) in joined.match_indices("labimg ") {
         let before = joined[..at].chars().next_back().unwrap_or('\n');
         let rest = &joined[at..];
-        let verb: String = rest["labimg ".len()..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+        let verb: String =
+            rest["labimg ".len()..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
         if !verbs.contains(&verb) {
             continue;
         }
@@ -59,7 +60,10 @@ fn commands(text: &str, verbs: &[String], source: bool) -> Vec<String> {
 
 /// Where a command that no backtick closes ends.
 fn ends(rest: &str) -> Option<usize> {
-    ["\"", "\\\"", " > ", ";", ", ", ")", " (", " && ", " | ", " #", "  ", "\\n", "\n", "`"].iter().filter_map(|end| rest.find(end)).min()
+    ["\"", "\\\"", " > ", ";", ", ", ")", " (", " && ", " | ", " #", "  ", "\\n", "\n", "`"]
+        .iter()
+        .filter_map(|end| rest.find(end))
+        .min()
 }
 
 /// The words of a command, with something where a source fills in a value.
@@ -84,7 +88,9 @@ fn wrong(command: &str) -> Option<String> {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => None,
         ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand if bare => None,
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => None,
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            None
+        }
         _ => Some(format!("{}: {error}", words.join(" "))),
     }
 }
@@ -112,7 +118,10 @@ fn a_command_that_does_not_run_is_found() {
     let verbs = ["lock".to_owned(), "up".to_owned()];
     let text = "let x = \"see (`labimg lock --update labimg`), or labimg up --nope X; then\"; // labimg up is a verb";
     let found = commands(text, &verbs, true);
-    assert!(found.starts_with(&["labimg lock --update labimg".to_owned(), "labimg up --nope X".to_owned()]), "{found:?}");
+    assert!(
+        found.starts_with(&["labimg lock --update labimg".to_owned(), "labimg up --nope X".to_owned()]),
+        "{found:?}"
+    );
     assert!(found[..2].iter().all(|command| wrong(command).is_some()), "{found:?}");
     assert_eq!(wrong("labimg lock"), None, "a verb is named");
 }

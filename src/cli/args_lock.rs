@@ -118,7 +118,10 @@ mod tests {
             ("--update a b lab.toml", "labimg lock --update a --update b lab.toml\n"),
             ("--update a lab.toml b", "labimg lock --update a --update b lab.toml\n"),
             ("--update a b c", "labimg lock --update a --update b c\n"),
-            ("--update lab.toml", "labimg lock lab.toml --update NAME` moves one input, `labimg lock lab.toml --update-all`"),
+            (
+                "--update lab.toml",
+                "labimg lock lab.toml --update NAME` moves one input, `labimg lock lab.toml --update-all`",
+            ),
             ("a.toml b.toml", "unexpected argument 'b.toml' found"),
             ("lab.toml --update a --check", "cannot be used with"),
             ("lab.toml --update-all --check", "cannot be used with"),
@@ -126,6 +129,10 @@ mod tests {
             let error = read(line).unwrap_err();
             assert!(error.contains(tip) && error.contains("Usage: labimg lock ["), "{line}: {error}");
         }
-        assert_eq!(read("lab.toml --update "), Ok(("lab.toml".to_owned(), false, vec![String::new()])), "no name is not all");
+        assert_eq!(
+            read("lab.toml --update "),
+            Ok(("lab.toml".to_owned(), false, vec![String::new()])),
+            "no name is not all"
+        );
     }
 }

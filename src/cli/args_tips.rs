@@ -7,18 +7,30 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// What a verb of another tool is here. What clap finds by likeness (`list` for `ls`) needs no line.
 const TIPS: [(&[&str], &str); 16] = [
-    (&["init", "new", "create"], "a lab starts as a profile: README.md and docs/ show some; `labimg lock PROFILE` pins its inputs"),
-    (&["add"], "inputs are written into the profile (`[[image]]`, `[[chart]]`, `[tool.NAME]`); then `labimg lock PROFILE`"),
+    (
+        &["init", "new", "create"],
+        "a lab starts as a profile: README.md and docs/ show some; `labimg lock PROFILE` pins its inputs",
+    ),
+    (
+        &["add"],
+        "inputs are written into the profile (`[[image]]`, `[[chart]]`, `[tool.NAME]`); then `labimg lock PROFILE`",
+    ),
     (&["update", "upgrade"], "`labimg lock PROFILE --update NAME` moves one input, `--update-all` every one"),
     (&["start", "run", "apply", "deploy", "install"], "`labimg up BUNDLE` brings a lab up"),
     (&["stop", "destroy", "delete", "remove"], "`labimg down LAB` takes a lab away; `labimg store rm LAB` forgets it"),
     (&["clean", "prune", "gc"], "`labimg store gc` frees what no lab needs; `labimg down LAB` takes a lab away"),
     (&["rm"], "`labimg store rm LAB` forgets a lab; `labimg down LAB` takes it away"),
     (&["validate", "lint"], "`labimg lock PROFILE --check` reads profile and lock without a network"),
-    (&["test"], "`labimg verify` runs the checks of a lab that is up; `labimg check BUNDLE` looks whether every image is carried"),
+    (
+        &["test"],
+        "`labimg verify` runs the checks of a lab that is up; `labimg check BUNDLE` looks whether every image is carried",
+    ),
     (&["version"], "`labimg --version`"),
     (&["tree", "images", "list"], "`labimg ls BUNDLE` lists what a bundle holds; `labimg graph PROFILE` draws it"),
-    (&["extract", "unpack"], "`labimg cat BUNDLE WHAT` writes one thing out; `labimg export BUNDLE --docker -o FILE` its images"),
+    (
+        &["extract", "unpack"],
+        "`labimg cat BUNDLE WHAT` writes one thing out; `labimg export BUNDLE --docker -o FILE` its images",
+    ),
     (&["show", "info"], "`labimg inspect BUNDLE` shows what a bundle is"),
     (&["pull", "download"], "`labimg fetch PROFILE` brings what a lock names"),
     (&["ps"], "`labimg status` shows the labs of this machine"),

@@ -291,7 +291,10 @@ pub(super) fn collected(done: &Collected, dry_run: bool) -> String {
         }
     }
     if done.kept_young > 0 {
-        out += &format!("; {} unneeded but younger than --grace says: `--grace 0s` takes all", plural(done.kept_young, "blob"));
+        out += &format!(
+            "; {} unneeded but younger than --grace says: `--grace 0s` takes all",
+            plural(done.kept_young, "blob")
+        );
     }
     out
 }

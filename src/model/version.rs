@@ -18,7 +18,8 @@ enum Part<'a> {
 
 /// Whether a word says that this is not yet the release.
 fn is_before(word: &str) -> bool {
-    ["a", "alpha", "b", "beta", "c", "rc", "pre", "preview", "dev", "snapshot", "m"].contains(&word.to_ascii_lowercase().as_str())
+    ["a", "alpha", "b", "beta", "c", "rc", "pre", "preview", "dev", "snapshot", "m"]
+        .contains(&word.to_ascii_lowercase().as_str())
 }
 
 fn parts(text: &str) -> Vec<Part<'_>> {
@@ -65,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_newest_comes_first() {
-        let sorted = ["v3.10.0", "3.9.1", "3.9", "3.9.0-rc.2", "3.9.0-rc.1", "3.9.0a1", "2", "0.12.5", "main", "latest"];
+        let sorted =
+            ["v3.10.0", "3.9.1", "3.9", "3.9.0-rc.2", "3.9.0-rc.1", "3.9.0a1", "2", "0.12.5", "main", "latest"];
         let mut all = sorted;
         all.reverse();
         all.sort_by(|a, b| newest_first(a, b));

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::whose;
 use crate::base::report::Reporter;
-use crate::store::StoreError;
 use crate::build::export::{ExportError, Exported, Selection, export as stream};
+use crate::store::StoreError;
 use crate::store::bundle::part::PartFile;
 use crate::store::bundle::{Bundle, BundleError};
 

@@ -99,7 +99,9 @@ fn part<'a>(input: &str, error: &'a SourceError) -> Part<'a> {
         },
         _ if error.kind() == ErrorKind::Mismatch => Part::Digest,
         SourceError::Archive { .. } if input.starts_with("chart ") => Part::Version,
-        SourceError::Image { .. } if input.starts_with("chart ") && error.kind() == ErrorKind::NotFound => Part::Version,
+        SourceError::Image { .. } if input.starts_with("chart ") && error.kind() == ErrorKind::NotFound => {
+            Part::Version
+        }
         SourceError::Archive { .. } | SourceError::Platform { .. } => Part::Member,
         _ => Part::Source,
     }
@@ -107,7 +109,8 @@ fn part<'a>(input: &str, error: &'a SourceError) -> Part<'a> {
 
 /// Whom the server that was asked stands for, where the error does not say it.
 fn upstream(disk: &OnDisk, input: &str, error: &SourceError) -> String {
-    let (SourceError::NotFound { url, .. } | SourceError::Unauthorized { url, .. } | SourceError::Status { url, .. }) = error
+    let (SourceError::NotFound { url, .. } | SourceError::Unauthorized { url, .. } | SourceError::Status { url, .. }) =
+        error
     else {
         return String::new();
     };
@@ -189,9 +192,17 @@ fn while_locking(disk: &OnDisk, input: &str, error: &SourceError) -> Option<Stri
 
 /// What helps where a lock would not change though it were made anew.
 fn while_fetching(input: &str, error: &SourceError) -> Option<String> {
+    if error.kind() == ErrorKind::Mismatch {
+        return Some(
+            "lock and server do not agree: the file was replaced there, a mirror or proxy gives another, or the lock was edited; \
+             if the change is wanted: labimg lock PROFILE --update NAME"
+                .to_owned(),
+        );
+    }
     let pinned = input.starts_with("image ") && input.contains('@');
     (pinned && error.kind() == ErrorKind::NotFound).then(|| {
-        "the digest is one that is written in the profile: write another there, then run `labimg lock PROFILE`".to_owned()
+        "the digest is one that is written in the profile: write another there, then run `labimg lock PROFILE`"
+            .to_owned()
     })
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::profile::{OnDisk, load};
 use super::failed::{self, Doing, file_name};
+use super::profile::{OnDisk, load};
 use super::{Ctx, OpsError, carry};
 use crate::base::digest::Digest;
 use crate::model::lock::{Lock, toolchain_set};
 use crate::model::platform::Platform;
-use crate::source::{SourceError, fetch as source};
 use crate::source::file::check_executable;
+use crate::source::{SourceError, fetch as source};
 use crate::store::image::image_blobs;
 use crate::store::root::Made;
 use crate::store::{Access, Store};

@@ -44,7 +44,9 @@ pub(super) fn not_a_bundle(path: &Path) -> Option<String> {
             let name = lab_name(path).unwrap_or_else(|| "NAME".to_owned());
             Some(format!("that is a profile; `labimg build {}` makes its bundle, `{name}.labimg`", word(path)))
         }
-        Some("lock") => Some("that is a lock; a bundle is a `.labimg` file, which `labimg build PROFILE` writes".to_owned()),
+        Some("lock") => {
+            Some("that is a lock; a bundle is a `.labimg` file, which `labimg build PROFILE` writes".to_owned())
+        }
         Some("box") => Some("that is a Vagrant box; a bundle is a `.labimg` file".to_owned()),
         _ if path.is_dir() => Some("name the bundle in it: a `.labimg` file".to_owned()),
         _ => None,

@@ -91,7 +91,8 @@ fn file(profile: &Profile, kind: &str, name: &str, part: Part<'_>) -> Option<Ran
             chosen(part, digest, None).or_else(|| Some(manifest.url.as_ref()?.span()))
         }
         _ => {
-            let is = |f: &crate::model::profile::FileInput| *f.name == name && f.platform.as_ref().map(|p| **p) == platform;
+            let is =
+                |f: &crate::model::profile::FileInput| *f.name == name && f.platform.as_ref().map(|p| **p) == platform;
             let file = profile.file.iter().find(|f| is(f))?;
             let digest = file.sha256.as_ref().map(Loc::span);
             chosen(part, digest, file.member.as_ref()).or_else(|| Some(file.url.as_ref()?.span()))
@@ -140,7 +141,8 @@ fn debian<'a>(disk: &'a OnDisk, table: &str, part: Part<'_>) -> Option<Found<'a>
     let tools = profile.toolchain.iter().map(|t| &t.debian);
     let boxes = profile.boxes.iter().filter_map(|b| b.debian.as_ref());
     let used = tools.chain(boxes).find(|d| ***d == table).map(|place| here(place.span()));
-    let in_defs = || disk.defs.values().find_map(|d| Some((&d.sources, d.def.debian.as_ref().filter(|n| ***n == table)?.span())));
+    let in_defs =
+        || disk.defs.values().find_map(|d| Some((&d.sources, d.def.debian.as_ref().filter(|n| ***n == table)?.span())));
     used.or_else(in_defs)
 }
 

@@ -160,9 +160,7 @@ fn shown(url: &str, member: Option<&LockedMember>) -> String {
 /// When it is none, is for another platform, or is not in the store.
 pub fn check_executable(store: &Store, file: &LockedFile) -> Result<(), SourceError> {
     match file.platform {
-        Some(platform) => {
-            check_program(store, &file.content().0, &shown(&file.url, file.member.as_ref()), platform)
-        }
+        Some(platform) => check_program(store, &file.content().0, &shown(&file.url, file.member.as_ref()), platform),
         None => Ok(()),
     }
 }

@@ -101,7 +101,7 @@ fn other_bytes_are_refused_with_code_4() {
         world.empty_store();
         upstream.spoil(&key, Broken::Bytes(text.into()));
         let run = world.run(&["fetch", "lab.toml"]).ends(4);
-        assert!(run.err.contains("$SERVER") && run.err.contains("hint: "), "{}", run.err);
+        assert!(run.err.contains("$SERVER") && run.err.contains("hint: lock and server do not agree"), "{}", run.err);
         let wrong = world.blob(&layer(text));
         assert!(!wrong.exists(), "wrong bytes never become a blob");
         upstream.mend();
@@ -118,7 +118,12 @@ fn a_lock_edited_by_hand_is_a_mismatch() {
     world.edit("lab.lock", &right, &layer("what I would like it to be"));
     world.empty_store();
     let run = world.run(&["fetch", "lab.toml"]).ends(4);
-    run.says(&["error: lab.toml:24:7: file data: ", "data.txt` has digest", &right, "labimg lock lab.toml --update data\n"]);
+    run.says(&[
+        "error: lab.toml:24:7: file data: ",
+        "data.txt` has digest",
+        &right,
+        "labimg lock lab.toml --update data\n",
+    ]);
     world.write("lab.lock", text);
     world.run(&["build", "lab.toml"]).ends(0).says(&["unchanged"]);
 }

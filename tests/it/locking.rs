@@ -161,7 +161,12 @@ fn every_input_that_fails_is_told_with_its_place() {
             "20:10: tool tool (linux/amd64): `linux-amd64/LICENSE` of `https://dl.example.org/tool-v1-linux-amd64.tar.gz`",
             &["is not for linux/amd64: it is no program\n"],
         ),
-        ("version = \"v1\"", "version = \"v2\"", "19:7: tool tool (linux/amd64): ", &["; it was asked for `https://dl.example.org/tool-v2-"]),
+        (
+            "version = \"v1\"",
+            "version = \"v2\"",
+            "19:7: tool tool (linux/amd64): ",
+            &["; it was asked for `https://dl.example.org/tool-v2-"],
+        ),
     ] {
         world.write("lab.toml", Upstream::LAB.replacen(from, to, 1));
         let run = world.run(&["lock", "lab.toml"]).ends(1).says(wants);
@@ -189,15 +194,25 @@ fn a_tag_that_is_not_there_is_told_with_those_that_are() {
     world.run(&["lock", "lab.toml"]).ends(1).says(&["web:2: ", hint]);
     let many: Vec<String> = (0..30).map(|n| format!("\"0.{n}\"")).collect();
     tags(&format!("[{}]", many.join(",")));
-    world.run(&["lock", "lab.toml"]).ends(1).says(&["has 0.29, 0.28, 0.27, 0.26, 0.25, 0.24, 0.23, 0.22 and 22 more\n"]);
+    world
+        .run(&["lock", "lab.toml"])
+        .ends(1)
+        .says(&["has 0.29, 0.28, 0.27, 0.26, 0.25, 0.24, 0.23, 0.22 and 22 more\n"]);
     for odd in ["null", "[]", "7"] {
         tags(odd);
         world.run(&["lock", "lab.toml"]).ends(1).says(&["hint: is the name right"]);
     }
     tags(r#"["1"]"#);
     world.write("lab.toml", Upstream::LAB.replacen("web:1", "web", 1));
-    let says = ["lab.toml:5:7: image docker.io/library/web:latest: ", "; the profile writes no tag, so `latest` was asked for\n"];
-    world.run(&["lock", "lab.toml"]).ends(1).says(&says).says(&["hint: write the tag you want; the repository has 1\n"]);
+    let says = [
+        "lab.toml:5:7: image docker.io/library/web:latest: ",
+        "; the profile writes no tag, so `latest` was asked for\n",
+    ];
+    world
+        .run(&["lock", "lab.toml"])
+        .ends(1)
+        .says(&says)
+        .says(&["hint: write the tag you want; the repository has 1\n"]);
     upstream.image("library/web:latest", &["linux/amd64", "linux/arm64"], &["base"]);
     let warns = "warning: lab.toml:5:7: image docker.io/library/web:latest: the profile writes no tag, so `latest` is locked, \
                  which moves; write the one you want: ref = \"docker.io/library/web:TAG\"\n";

@@ -18,7 +18,8 @@ fn no_lock(made: &Makings, code: i32, texts: &[&str]) -> Run {
 #[test]
 fn archives_that_can_not_be_trusted() {
     let made = Makings::small();
-    let release = ": debian bookworm: `$SERVER/debian/dists/bookworm/InRelease` is not signed as it must be: it is plain text\n";
+    let release =
+        ": debian bookworm: `$SERVER/debian/dists/bookworm/InRelease` is not signed as it must be: it is plain text\n";
     made.serve_release(|text| text.as_bytes().to_vec());
     no_lock(&made, 4, &[release, "hint: labimg takes packages of signed archives only"]);
     let other = Key::new();
@@ -36,7 +37,10 @@ fn archives_that_can_not_be_trusted() {
     no_lock(
         &made,
         1,
-        &["was valid until 2026-07-18 10:16 UTC, and it is 20", "snapshot = \"20260718T101637Z\" in [debian.bookworm]\n"],
+        &[
+            "was valid until 2026-07-18 10:16 UTC, and it is 20",
+            "snapshot = \"20260718T101637Z\" in [debian.bookworm]\n",
+        ],
     );
     made.serve_as(|suite| suite.field("Codename", "trixie"));
     no_lock(
@@ -88,7 +92,14 @@ fn packages_that_can_not_be_chosen() {
     let mut made = Makings::small();
     let set = ": debian bookworm: image made.lab/app:1 (amd64): ";
     made.world.edit("app/image.toml", "[\"app\"]", "[\"ap\"]");
-    no_lock(&made, 1, &["error: app/image.toml:", &format!("{set}no package of bookworm (amd64) is called `ap`\nhint: did you mean `app`?\n")]);
+    no_lock(
+        &made,
+        1,
+        &[
+            "error: app/image.toml:",
+            &format!("{set}no package of bookworm (amd64) is called `ap`\nhint: did you mean `app`?\n"),
+        ],
+    );
     made.world.edit("app/image.toml", "[\"ap\"]", "[\"app\"]");
     let hint = "\nhint: leave a package out, or take a suite beside this one that has what is needed: suites = [...] in [debian.bookworm]\n";
     made.add(lib("amd64", "0.9"));

@@ -136,8 +136,12 @@ pub(in crate::model) fn parse_tree<'i>(
         if let Some(line) = toml_hints::conflict_line(text) {
             let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
             let at = start + base..start + base + text.lines().nth(line - 1).map_or(0, str::len);
-            return Diagnostic::new(sources, &at, "two versions of this file were not merged: git left its marks in it")
-                .hint("keep one of the two, and take the marks out");
+            return Diagnostic::new(
+                sources,
+                &at,
+                "two versions of this file were not merged: git left its marks in it",
+            )
+            .hint("keep one of the two, and take the marks out");
         }
         let message = e.message().trim_end().replace('\n', ", ");
         let found =

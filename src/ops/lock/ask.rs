@@ -188,7 +188,8 @@ async fn wheels_answer(net: &Net, store: &Arc<Store>, disk: &OnDisk, name: &str)
         python: set.python.clone(),
         platform: *platform,
     };
-    let mut wheels = wheel::resolve(net, store, &request).await.map_err(|e| failed(disk, &format!("wheels {name}"), e))?;
+    let mut wheels =
+        wheel::resolve(net, store, &request).await.map_err(|e| failed(disk, &format!("wheels {name}"), e))?;
     for wheel in &mut wheels {
         wheel.sets = vec![name.to_owned()];
     }

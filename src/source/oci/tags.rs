@@ -69,7 +69,12 @@ async fn ask(net: &Net, image: &ImageRef) -> Tags {
     Tags::There { tags, more: true }
 }
 
-async fn page(net: &Net, endpoint: &Endpoint, image: &ImageRef, last: Option<&str>) -> Result<Vec<String>, SourceError> {
+async fn page(
+    net: &Net,
+    endpoint: &Endpoint,
+    image: &ImageRef,
+    last: Option<&str>,
+) -> Result<Vec<String>, SourceError> {
     #[derive(Deserialize)]
     struct Page {
         #[serde(default)]

@@ -203,7 +203,10 @@ mod tests {
         assert!(text.contains("with wheels that fit there are 1"), "{text}");
         let many: Vec<String> = (0..12).map(|minor| format!("foo-0.{minor}.1-py3-none-any.whl")).collect();
         let text = told(&many.iter().map(String::as_str).collect::<Vec<_>>(), "foo==99");
-        assert!(text.ends_with("there are 0.11.1, 0.10.1, 0.9.1, 0.8.1, 0.7.1, 0.6.1, 0.5.1, 0.4.1 and 4 more"), "{text}");
+        assert!(
+            text.ends_with("there are 0.11.1, 0.10.1, 0.9.1, 0.8.1, 0.7.1, 0.6.1, 0.5.1, 0.4.1 and 4 more"),
+            "{text}"
+        );
     }
 
     #[test]
