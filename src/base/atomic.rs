@@ -44,5 +44,19 @@ pub fn parent(path: &Path) -> &Path {
 
 /// Says what failed on which path; the kind of the error stays.
 pub fn at(path: &Path, verb: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("can not {verb} `{}`: {error}", path.display()))
+    let text = error.to_string();
+    // `tempfile` adds the path of a file that nobody knows.
+    let why = text.split_once(" at path ").map_or(text.as_str(), |(why, _)| why);
+    io::Error::new(error.kind(), format!("can not {verb} `{}`: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_can_not_be_written_is_named_once() {
+        let error = write_file(Path::new("/proc/self/lab.lock"), b"x").unwrap_err().to_string();
+        assert!(error.starts_with("can not create a file in `/proc/self`: ") && !error.contains("at path"), "{error}");
+    }
 }

@@ -17,6 +17,7 @@ pub mod regular;
 pub mod report;
 pub mod shell;
 pub mod shown;
+pub mod size;
 pub mod tarball;
 pub mod tarfmt;
 pub mod untar;

@@ -69,14 +69,30 @@ pub enum ExportError {
         has: Vec<Platform>,
     },
     /// An image that is not there.
-    #[error("there is no image `{0}` here")]
-    NoImage(Box<ImageRef>),
+    #[error("there is no image `{image}` here; {}", names(.has))]
+    NoImage {
+        /// The image.
+        image: Box<ImageRef>,
+        /// Those that are there.
+        has: Vec<String>,
+    },
     /// Nothing to export.
     #[error("there are no images here")]
     Empty,
     /// Nothing of the lab's own to export.
     #[error("there are no images here but labimg's own (`--image {0}` exports it)")]
     OnlyLabimg(Box<ImageRef>),
+}
+
+/// The images there are: those one could have meant.
+fn names(has: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let more = has.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more (`labimg ls BUNDLE`)") } else { String::new() };
+    match has.is_empty() {
+        true => "there are none".to_owned(),
+        false => format!("there are {}{more}", has.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// What was exported.
@@ -138,7 +154,8 @@ fn select<'a>(images: &'a [LockedImage], wanted: &[ImageRef]) -> Result<Vec<&'a 
         own || image.reference == *name || image.reference.tagged() == name.to_string()
     };
     if let Some(gone) = wanted.iter().find(|w| !images.iter().any(|i| is(i, w))) {
-        return Err(ExportError::NoImage(Box::new(gone.clone())));
+        let has = images.iter().map(|i| i.reference.tagged()).collect();
+        return Err(ExportError::NoImage { image: Box::new(gone.clone()), has });
     }
     let meant = |image: &&LockedImage| match wanted.is_empty() {
         true => !is_labimg(&image.reference),

@@ -238,7 +238,7 @@ fn what_can_not_be_exported_is_said() {
     assert!(error.contains("docker.io/only/arm:1") && error.contains("linux/arm64"), "{error}");
     assert!(select(Some(Platform::LinuxAmd64), &["registry:3"]).is_ok());
     assert!(select(None, &["only/arm:1"]).is_ok(), "the only platform is the default");
-    assert!(matches!(select(None, &["gone:1"]), Err(ExportError::NoImage(_))));
+    assert!(matches!(select(None, &["gone:1"]), Err(ExportError::NoImage { .. })));
     let empty = export(&lab.store, &[], 0, &amd64(Format::Oci), &mut Vec::new(), &Silent);
     assert!(matches!(empty, Err(ExportError::Empty)));
 }

@@ -8,9 +8,9 @@ use clap::Args;
 /// `labimg up`
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// The bundle
+    /// The bundle; may be left out to go on with the one lab that is up, or half up
     #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    pub bundle: Option<PathBuf>,
     /// Run this deploy alone, on a lab that is up
     #[arg(long, value_name = "DEPLOY", conflicts_with = "until")]
     pub only: Option<String>,

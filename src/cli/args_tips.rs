@@ -27,7 +27,10 @@ const TIPS: [(&[&str], &str); 16] = [
     ),
     (&["version"], "`labimg --version`"),
     (&["tree", "images", "list"], "`labimg ls BUNDLE` lists what a bundle holds; `labimg graph PROFILE` draws it"),
-    (&["extract", "unpack"], "`labimg cat BUNDLE WHAT` writes one thing out; `labimg export BUNDLE` images"),
+    (
+        &["extract", "unpack"],
+        "`labimg cat BUNDLE WHAT` writes one thing out; `labimg export BUNDLE --docker -o FILE` its images",
+    ),
     (&["show", "info"], "`labimg inspect BUNDLE` shows what a bundle is"),
     (&["pull", "download"], "`labimg fetch PROFILE` brings what a lock names"),
     (&["ps"], "`labimg status` shows the labs of this machine"),
@@ -55,7 +58,7 @@ fn verb(error: &Error) -> Option<String> {
     Some((*tip).to_owned())
 }
 
-/// `labimg lock --update PROFILE`: what follows `--update` is a name, so the profile is missing.
+/// `--update PROFILE`, and no profile: what follows `--update` is a name, so the profile is missing.
 fn update_without_profile(error: &Error, args: &[OsString]) -> Option<String> {
     let of_lock = error.get(ContextKind::Usage)?.to_string().contains("labimg lock");
     let last = args.iter().rev().filter_map(|a| a.to_str()).find(|a| a.ends_with(".toml"));

@@ -132,6 +132,9 @@ fn inspect(app: &App, args: &InspectArgs) -> Outcome {
     let report = ops::inspect::inspect(&args.bundle, args.verify, app.ctx.reporter.as_ref())?;
     let damaged = report.damaged.as_ref().is_some_and(|d| !d.is_empty());
     show(app, &report, render::inspect, || ())?;
+    if damaged {
+        print::to_stderr(&format!("hint: {}", ops::error::COPY_AGAIN));
+    }
     Ok(if damaged { Status::Mismatch } else { Status::Ok })
 }
 

@@ -64,7 +64,9 @@ pub(super) async fn serve_in_docker(app: &App, args: &ServeArgs) -> Outcome {
 
 pub(super) async fn up(app: &App, args: &UpArgs) -> Outcome {
     let options = up::Options { only: args.only.clone(), until: args.until.clone() };
-    let done = ops::lab::up(&app.ctx, &machine(app)?, &args.bundle, &options).await?;
+    let machine = machine(app)?;
+    let bundle = args.bundle.clone().map_or_else(|| ops::lab::bundle_of_the_only(&machine), Ok)?;
+    let done = ops::lab::up(&app.ctx, &machine, &bundle, &options).await?;
     show(app, &done, |_| String::new(), || app.say(&render_lab::up(&done)))
 }
 

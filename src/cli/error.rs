@@ -113,11 +113,19 @@ pub fn report(error: &CliError, json: bool) -> Status {
             CliError::Output(_) => None,
         };
         // Who reads it may be gone; the text is on standard error already.
+        let hint = hint.or_else(|| in_text(error));
         let told =
             Told { error: &shown::message(&text), hint: hint.as_deref(), exit_code: status.code(), stale, found };
         let _ = super::print::json(&told);
     }
     status
+}
+
+/// The hints that stand in a message already, where people read them.
+fn in_text(error: &CliError) -> Option<String> {
+    let CliError::Ops(OpsError::Profile(error)) = error else { return None };
+    let hints: Vec<&str> = error.diagnostics.iter().filter_map(|d| d.hint.as_deref()).collect();
+    (!hints.is_empty()).then(|| hints.join("\n"))
 }
 
 /// The message, and its causes where they say something it does not.

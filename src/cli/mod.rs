@@ -1,6 +1,8 @@
 //! The terminal: arguments, settings, progress, rendering, exit codes. No logic.
 
 mod args;
+#[cfg(test)]
+mod args_hints;
 mod args_lab;
 mod args_lock;
 mod args_tips;

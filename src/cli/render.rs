@@ -246,7 +246,7 @@ pub(super) fn checked(done: &CheckOutcome, repair: bool) -> String {
 
 /// What to do about blobs that nobody serves.
 const HOME_MADE: &str =
-    "hint: labimg build PROFILE brings back files beside the profile, and makes anew what labimg made\n";
+    "hint: `labimg build PROFILE` brings back files beside the profile, and makes anew what labimg made\n";
 
 /// What to do about blobs that were not thrown away.
 const UNREADABLE: &str =
@@ -254,7 +254,7 @@ const UNREADABLE: &str =
 
 /// What became of a lab's root.
 pub(super) fn forgotten(lab: &str) -> String {
-    format!("forgot lab {lab}; labimg store gc frees what only it needed")
+    format!("forgot lab {lab}; `labimg store gc` frees what only it needed")
 }
 
 /// What a collection removed.
@@ -272,7 +272,10 @@ pub(super) fn collected(done: &Collected, dry_run: bool) -> String {
         }
     }
     if done.kept_young > 0 {
-        out += &format!("; {} unneeded but too young (--grace)", plural(done.kept_young, "blob"));
+        out += &format!(
+            "; {} unneeded but younger than --grace says: `--grace 0s` takes all",
+            plural(done.kept_young, "blob")
+        );
     }
     out
 }

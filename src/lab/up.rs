@@ -198,6 +198,7 @@ pub fn which(root: &std::path::Path, given: Option<&str>) -> Result<String, LabE
             .hint("`labimg status` lists labs; `labimg up BUNDLE` brings one up")),
         None => match labs.as_slice() {
             [one] => Ok(one.clone()),
+            [] => Err(LabError::failed("which lab?", known(&labs)).hint("`labimg up BUNDLE` brings one up")),
             _ => Err(LabError::failed("which lab?", known(&labs)).hint("say its name, or give its bundle")),
         },
     }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 /// letters (`-rc1`, `a2`, `.dev3`) comes before the release; a text without a number (`latest`) comes last.
 pub fn newest_first(a: &str, b: &str) -> Ordering {
     let has_number = |text: &str| text.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
-    has_number(b).cmp(&has_number(a)).then_with(|| compare(b, a)).then_with(|| a.cmp(b))
+    has_number(b).cmp(&has_number(a)).then_with(|| compare(b, a))
 }
 
 /// A run of digits, or of anything else but separators.
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_newest_comes_first() {
         let sorted =
-            ["v3.10.0", "3.9.1", "3.9", "3.9.0-rc.2", "3.9.0-rc.1", "3.9.0a1", "2", "0.12.5", "latest", "main"];
+            ["v3.10.0", "3.9.1", "3.9", "3.9.0-rc.2", "3.9.0-rc.1", "3.9.0a1", "2", "0.12.5", "main", "latest"];
         let mut all = sorted;
         all.reverse();
         all.sort_by(|a, b| newest_first(a, b));

@@ -282,7 +282,7 @@ fn place(store: &Store, made: &MadeBox, dir: &OwnDir) -> Result<(), OpsError> {
 fn no_room(error: std::io::Error, made: &MadeBox, to: &Path) -> OpsError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => OpsError::hinted(
-            format!("there is no room for `{}`: it needs {} MiB", to.display(), made.size.div_ceil(1 << 20)),
+            format!("there is no room for `{}`: it needs {}", to.display(), crate::base::size::shown(made.size)),
             "make room, or write elsewhere: --out DIR",
         ),
         _ => error.into(),

@@ -9,6 +9,7 @@ use super::profile::OnDisk;
 use super::{Ctx, OpsError};
 use crate::base::digest::hash_reader;
 use crate::base::exe::{self, Program};
+use crate::base::shell;
 use crate::model::lock::{Lock, LockedProgram};
 use crate::model::platform::Platform;
 use crate::store::{Access, Store};
@@ -97,7 +98,7 @@ fn absent(disk: &OnDisk, program: &LockedProgram) -> OpsError {
         ),
         format!(
             "give that very file: --carry FILE; or carry this program instead: labimg lock {} --update labimg",
-            disk.path.display()
+            shell::word(&disk.path)
         ),
     )
 }

@@ -79,7 +79,7 @@ fn space(store: &Path) -> Option<Finding> {
     const ENOUGH: u64 = 10 << 30;
     let stat = rustix::fs::statvfs(store).ok()?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let seen = format!("{} MiB free", free >> 20);
+    let seen = format!("{} free", crate::base::size::shown(free));
     Some(match free >= ENOUGH {
         true => fine("disk", seen),
         false => Finding {

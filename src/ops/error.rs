@@ -1,12 +1,13 @@
 //! One error for all operations: what failed, what to do, and how the program should end.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::export::ExportFailure;
+use super::mixed;
+use crate::base::shell::word;
 use crate::build::BuildError;
 use crate::build::descent::Report;
-use crate::build::export::ExportError;
 use crate::lab::{LabError, LabKind};
 use crate::model::image::ImageRefError;
 use crate::model::lock::Stale;
@@ -41,7 +42,7 @@ pub enum OpsError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The lock can not be used.
-    #[error("{path}: {source}")]
+    #[error("{}", in_lock(.path, .source))]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -120,9 +121,22 @@ pub enum OpsError {
     Internal(String),
 }
 
+/// What is wrong with a lock, after the place where it is known.
+fn in_lock(path: &Path, source: &LockReadError) -> String {
+    let path = path.display();
+    match source {
+        LockReadError::Syntax { line, column, message } => format!("{path}:{line}:{column}: {message}"),
+        LockReadError::Conflict { line } => format!("{path}:{line}:1: {source}"),
+        other => format!("{path}: {other}"),
+    }
+}
+
 fn at(place: Option<&Location>) -> String {
     place.map(|at| format!("{at}: ")).unwrap_or_default()
 }
+
+/// What to do about a bundle whose bytes are not what they were.
+pub const COPY_AGAIN: &str = "copy it again from where it came, or delete it and build again";
 
 fn list(stale: &[Stale]) -> String {
     const SHOWN: usize = 20;
@@ -154,7 +168,7 @@ impl OpsError {
             Self::Serve(ServeError::Store(e)) if e.is_integrity() => Kind::Mismatch,
             Self::Build(e) => build_kind(e),
             Self::Lab(e) => lab_kind(e),
-            Self::Export(ExportFailure::Export(ExportError::Store(StoreError::Mismatch { .. }))) => Kind::Mismatch,
+            Self::Export(ExportFailure::Damaged { .. }) => Kind::Mismatch,
             Self::Input { source, .. } => source.kind(),
             Self::Internal(_) => Kind::Internal,
             _ => Kind::User,
@@ -173,19 +187,14 @@ impl OpsError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoLock(path) => Some(format!("labimg lock {}", path.display())),
-            Self::Stale { path, .. } => Some(format!("labimg lock {}", path.with_extension("toml").display())),
-            Self::Lock { path, source } => Some(match source {
-                LockReadError::Version { .. } => "use the labimg that wrote it, or delete it and lock again".to_owned(),
-                _ => format!(
-                    "locks are not edited by hand: restore it, or delete it and run: labimg lock {}",
-                    path.with_extension("toml").display()
-                ),
-            }),
+            Self::NoLock(path) => Some(format!("labimg lock {}", word(path))),
+            Self::Stale { path, .. } => Some(format!("labimg lock {}", word(&path.with_extension("toml")))),
+            Self::Lock { path, source } => Some(lock_hint(path, source)),
             Self::Store(e) => store_hint(e),
             Self::Source(SourceError::Store(e)) => store_hint(e),
             Self::Source(e) => e.hint(),
             Self::Bundle(e) | Self::Export(ExportFailure::Bundle(e)) => bundle_hint(e),
+            Self::Export(ExportFailure::Damaged { .. }) => Some(COPY_AGAIN.to_owned()),
             Self::Build(e) => build_hint(e),
             Self::Lab(LabError::Bundle(e)) => bundle_hint(e),
             Self::Lab(e) => e.advice().map(str::to_owned),
@@ -195,6 +204,18 @@ impl OpsError {
             Self::User { hint, .. } => hint.clone(),
             _ => None,
         }
+    }
+}
+
+fn lock_hint(path: &Path, source: &LockReadError) -> String {
+    let again = format!("labimg lock {}", word(&path.with_extension("toml")));
+    match source {
+        LockReadError::Version { .. } => format!("use the labimg that wrote it, or delete it and run: {again}"),
+        LockReadError::Conflict { .. } => format!(
+            "take one of the two whole (git checkout --ours {0}, or --theirs), merge the profile, then run: {again}",
+            word(path)
+        ),
+        _ => format!("locks are not edited by hand: restore it, or delete it and run: {again}"),
     }
 }
 
@@ -228,14 +249,19 @@ fn build_hint(error: &BuildError) -> Option<String> {
 
 fn bundle_hint(error: &BundleError) -> Option<String> {
     Some(match error {
-        BundleError::Store(e) => return store_hint(e),
-        BundleError::NoRoom { .. } => "make room, or write elsewhere: --out DIR".to_owned(),
-        BundleError::Truncated { .. } | BundleError::Damaged { .. } => {
-            "copy it again from where it came, or delete it and build again".to_owned()
+        BundleError::Store(StoreError::Io { path, verb, source }) if is_output(path, verb) && is_refused(source) => {
+            "you may not write there: give another place with -o".to_owned()
         }
+        BundleError::Store(StoreError::Io { path, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return mixed::bundle_beside(path);
+        }
+        BundleError::Store(e) => return store_hint(e),
+        BundleError::NoRoom { .. } => "make room, or write elsewhere with -o".to_owned(),
+        BundleError::NotABundle { path, .. } => return mixed::not_a_bundle(path),
+        BundleError::Truncated { .. } | BundleError::Damaged { .. } => COPY_AGAIN.to_owned(),
         BundleError::Format { .. } => "use the labimg that wrote it".to_owned(),
         BundleError::BlobSize { .. } => "labimg store check --repair".to_owned(),
-        BundleError::NotFound { path, .. } => format!("labimg ls {}", path.display()),
+        BundleError::NotFound { path, .. } => format!("labimg ls {}", word(path)),
         _ => return None,
     })
 }
@@ -243,24 +269,29 @@ fn bundle_hint(error: &BundleError) -> Option<String> {
 fn store_hint(error: &StoreError) -> Option<String> {
     Some(match error {
         StoreError::Full { .. } => {
-            "make room (labimg store gc) and run the same command again: what is there is kept".to_owned()
+            "make room (`labimg store gc`) and run the same command again: what is there is kept".to_owned()
         }
         StoreError::Format { .. } => "give this labimg a store of its own: --store DIR".to_owned(),
-        StoreError::NoStore { .. } => "labimg fetch PROFILE makes it; or name another: --store DIR".to_owned(),
+        StoreError::NoStore { .. } => "`labimg fetch PROFILE` makes it; or name another: --store DIR".to_owned(),
         StoreError::NotAStore { .. } => "give an empty or new directory: --store DIR".to_owned(),
         StoreError::Mismatch { .. } | StoreError::BadBlob { .. } => "labimg store check --repair".to_owned(),
         StoreError::Missing { .. } => "labimg fetch PROFILE".to_owned(),
         StoreError::Damaged { path, .. } if path.components().any(|c| c.as_os_str() == "blobs") => {
             "labimg store check --repair".to_owned()
         }
-        StoreError::Damaged { .. } => "remove that file and run labimg fetch again".to_owned(),
+        StoreError::Damaged { .. } => "remove that file and run `labimg fetch PROFILE` again".to_owned(),
         StoreError::Lock(_) => "wait for it to end, or give another store: --store DIR".to_owned(),
-        StoreError::Io { source, .. }
-            if source.kind() == io::ErrorKind::ReadOnlyFilesystem
-                || source.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            "give a store you may write to: --store DIR".to_owned()
-        }
+        StoreError::Io { source, .. } if is_refused(source) => "give a store you may write to: --store DIR".to_owned(),
         _ => return None,
     })
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+/// Whether this was about the file to be written, and not about what it is made from: a bundle grows in a part beside it.
+fn is_output(path: &Path, verb: &str) -> bool {
+    let part = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with('.') && n.ends_with(".part"));
+    part || matches!(verb, "write" | "replace")
 }

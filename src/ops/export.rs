@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::whose;
 use crate::base::report::Reporter;
 use crate::build::export::{ExportError, Exported, Selection, export as stream};
+use crate::store::StoreError;
 use crate::store::bundle::part::PartFile;
 use crate::store::bundle::{Bundle, BundleError};
 
@@ -25,6 +27,16 @@ pub enum ExportFailure {
     /// A directory stands where the archive should go.
     #[error("`{0}` is a directory: name a file in it")]
     Directory(PathBuf),
+    /// Bytes of the bundle that are not what they must be.
+    #[error("`{path}` is damaged: {source}{}", of(.whose))]
+    Damaged {
+        /// The bundle.
+        path: PathBuf,
+        /// The images that need them.
+        whose: String,
+        /// What is wrong with them.
+        source: Box<StoreError>,
+    },
     /// The export itself.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -46,9 +58,11 @@ pub fn export(
     };
     let bundle = Bundle::open_checked(path)?;
     let (images, epoch) = (bundle.images(), bundle.index().epoch);
-    let to = |out: &mut dyn Write| stream(&bundle, &images, epoch, selection, out, reporter);
+    let to = |out: &mut dyn Write| {
+        stream(&bundle, &images, epoch, selection, out, reporter).map_err(|e| damaged(&bundle, e))
+    };
     match (output, place) {
-        (Output::Stream(out), _) => Ok(to(out)?),
+        (Output::Stream(out), _) => to(out),
         (Output::File(target), Some(Place::Stream)) => {
             let file = fs_err::OpenOptions::new().write(true).open(target);
             let file = file.map_err(|e| BundleError::io(target, "open", e))?;
@@ -97,9 +111,25 @@ fn place(target: &Path) -> Result<Place, ExportFailure> {
     }
 }
 
-fn written(target: &Path, error: ExportError) -> ExportFailure {
+fn written(target: &Path, error: ExportFailure) -> ExportFailure {
     match error {
-        ExportError::Write(e) => BundleError::io(target, "write", e).into(),
+        ExportFailure::Export(ExportError::Write(e)) => BundleError::io(target, "write", e).into(),
+        other => other,
+    }
+}
+
+fn of(whose: &str) -> String {
+    if whose.is_empty() { String::new() } else { format!("; it is of {whose}") }
+}
+
+/// The error, with the images that are hit where bytes are damaged.
+fn damaged(bundle: &Bundle, error: ExportError) -> ExportFailure {
+    match error {
+        ExportError::Store(StoreError::Mismatch { what, expected, found }) => ExportFailure::Damaged {
+            path: bundle.path().to_owned(),
+            whose: whose::blob(bundle, &expected),
+            source: Box::new(StoreError::Mismatch { what, expected, found }),
+        },
         other => other.into(),
     }
 }

@@ -140,9 +140,18 @@ fn pinned(disk: &OnDisk, input: &str) -> Option<Digest> {
 fn hint(disk: &OnDisk, input: &str, doing: Doing, place: Option<&Location>, error: &SourceError) -> Option<String> {
     let own = match doing {
         Doing::Locking => while_locking(disk, input, error),
-        Doing::Fetching => None,
+        Doing::Fetching => while_fetching(input, error),
     };
     let text = own.or_else(|| error.hint())?;
+    // The image's own name is where it is taken from: a rewritten one is another input's, or nobody's.
+    let text = match error {
+        SourceError::Image { image, .. } => text.replace(&format!("--update {}", image.tagged()), "--update NAME"),
+        _ => text,
+    };
+    let text = match input.strip_prefix("debian ") {
+        Some(table) => text.replace("[debian.NAME]", &format!("[debian.{table}]")),
+        None => text,
+    };
     let text = text.replace("--update NAME", &format!("--update {}", shell::word(Path::new(update_name(input)))));
     let text = text.replace("PROFILE", &shell::word(&disk.path));
     // Where the place is an import's, the hint still names the profile that is locked.
@@ -179,6 +188,22 @@ fn while_locking(disk: &OnDisk, input: &str, error: &SourceError) -> Option<Stri
         }
         _ => None,
     }
+}
+
+/// What helps where a lock would not change though it were made anew.
+fn while_fetching(input: &str, error: &SourceError) -> Option<String> {
+    if error.kind() == ErrorKind::Mismatch {
+        return Some(
+            "lock and server do not agree: the file was replaced there, a mirror or proxy gives another, or the lock was edited; \
+             if the change is wanted: labimg lock PROFILE --update NAME"
+                .to_owned(),
+        );
+    }
+    let pinned = input.starts_with("image ") && input.contains('@');
+    (pinned && error.kind() == ErrorKind::NotFound).then(|| {
+        "the digest is one that is written in the profile: write another there, then run `labimg lock PROFILE`"
+            .to_owned()
+    })
 }
 
 fn wrong_pin(found: &Digest) -> String {

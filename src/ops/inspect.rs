@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::whose;
 use crate::base::digest::Digest;
 use crate::base::report::Reporter;
 use crate::model::lock::is_labimg;
@@ -47,7 +48,7 @@ pub fn inspect(path: &Path, verify: bool, reporter: &dyn Reporter) -> Result<Ins
     // With `verify`, disagreement is part of the report.
     let bundle = if verify { Bundle::open(path)? } else { Bundle::open_checked(path)? };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let damaged = if verify { Some(bundle.verify(threads, reporter)?) } else { None };
+    let damaged = if verify { Some(whose::named(&bundle, bundle.verify(threads, reporter)?)) } else { None };
     let index = bundle.index();
     let mut contents = index.contents.clone();
     let labimg = contents.images.iter().find(|i| is_labimg(&i.reference)).map(|i| i.reference.to_string());

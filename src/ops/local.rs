@@ -64,6 +64,10 @@ impl Refused {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Outside { hint, .. } => Some(hint),
+            Self::Io(e) if e.kind() == io::ErrorKind::NotFound => {
+                Some("paths are relative to the file that names them")
+            }
+            Self::Io(e) if e.kind() == io::ErrorKind::IsADirectory => Some("name one file, not a folder"),
             Self::Io(_) => None,
         }
     }

@@ -20,6 +20,7 @@ pub mod local;
 pub mod lock;
 pub mod ls;
 mod make;
+mod mixed;
 mod places;
 pub mod profile;
 pub mod schema;
@@ -27,6 +28,7 @@ pub mod serve;
 pub mod size;
 pub mod store;
 pub mod toolchain;
+mod whose;
 pub mod why;
 
 #[cfg(test)]

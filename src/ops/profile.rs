@@ -38,6 +38,9 @@ pub struct OnDisk {
 /// # Errors
 /// A file that can not be read, and everything wrong with the profile.
 pub fn load(path: &Path, roots: &LocalRoots) -> Result<OnDisk, OpsError> {
+    if let Some(other) = super::mixed::not_a_profile(path) {
+        return Err(other);
+    }
     let text = read_text(path)?;
     let dir = crate::base::atomic::parent(path);
     let beside = Locals::of(dir, roots)?;

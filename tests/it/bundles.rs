@@ -243,3 +243,19 @@ fn flip(text: &mut Value) {
     found.push(if last == '1' { '3' } else { '1' });
     *text = json!(found);
 }
+
+#[test]
+fn what_damage_hits_is_named() {
+    let (world, bytes) = built();
+    let layer = labimg::base::digest::Digest::of(b"db two linux/amd64").to_string();
+    let members = index(&bytes)["members"].clone();
+    let member = members.as_array().unwrap().iter().find(|m| m["digest"] == layer.as_str()).unwrap().clone();
+    let mut bad = bytes;
+    bad[member["offset"].as_u64().unwrap() as usize] ^= 1;
+    world.write("bad.labimg", bad);
+    let hint = "hint: copy it again from where it came, or delete it and build again\n";
+    let run = world.run(&["inspect", "--verify", "bad.labimg"]).ends(4).says(&[hint]);
+    assert!(run.out.contains("(of image quay.io/team/db:2)"), "{}", run.out);
+    let run = world.run(&["export", "--oci", "--platform", "linux/amd64", "bad.labimg", "-o", "x.tar"]).ends(4);
+    run.says(&["error: `bad.labimg` is damaged: ", "; it is of image quay.io/team/db:2\n", hint]);
+}

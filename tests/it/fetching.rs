@@ -83,9 +83,9 @@ fn a_vanished_digest_names_who_lacks_it() {
     upstream.remove(&layer("web one linux/arm64"));
     let run = world.run(&["fetch", "lab.toml"]).ends(1);
     run.says(&[
-        "docker.io/library/web:1",
+        "error: lab.toml:5:7: image docker.io/library/web:1: ",
         &layer("web one linux/arm64"),
-        "hint: the lock names bytes that $SERVER no longer serves; labimg lock PROFILE --update docker.io/library/web:1",
+        "hint: the lock names bytes that $SERVER no longer serves; labimg lock lab.toml --update docker.io/library/web:1",
     ]);
 }
 
@@ -101,7 +101,7 @@ fn other_bytes_are_refused_with_code_4() {
         world.empty_store();
         upstream.spoil(&key, Broken::Bytes(text.into()));
         let run = world.run(&["fetch", "lab.toml"]).ends(4);
-        assert!(run.err.contains("$SERVER") && run.err.contains("hint: "), "{}", run.err);
+        assert!(run.err.contains("$SERVER") && run.err.contains("hint: lock and server do not agree"), "{}", run.err);
         let wrong = world.blob(&layer(text));
         assert!(!wrong.exists(), "wrong bytes never become a blob");
         upstream.mend();
@@ -117,7 +117,13 @@ fn a_lock_edited_by_hand_is_a_mismatch() {
     let right = layer("some data\n");
     world.edit("lab.lock", &right, &layer("what I would like it to be"));
     world.empty_store();
-    world.run(&["fetch", "lab.toml"]).ends(4).says(&["data.txt` has digest", &right, "hint: the file was replaced"]);
+    let run = world.run(&["fetch", "lab.toml"]).ends(4);
+    run.says(&[
+        "error: lab.toml:24:7: file data: ",
+        "data.txt` has digest",
+        &right,
+        "labimg lock lab.toml --update data\n",
+    ]);
     world.write("lab.lock", text);
     world.run(&["build", "lab.toml"]).ends(0).says(&["unchanged"]);
 }

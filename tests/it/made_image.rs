@@ -183,7 +183,7 @@ fn wheels_that_can_not_be_taken() {
         assert!(!made.world.path("made.lock").exists() && !made.world.path("made.labimg").exists());
     };
     made.wheel("top-1.0-cp311-cp311-manylinux2014_aarch64.manylinux_2_17_aarch64.whl", &[]);
-    let set = "error: wheels web (linux/amd64): ";
+    let set = ": wheels web (linux/amd64): ";
     let text = format!(
         "{set}`top` has no wheel for Python 3.11 on linux/amd64; there are wheels for cp311-cp311-manylinux2014_aarch64"
     );

@@ -18,13 +18,14 @@ fn no_lock(made: &Makings, code: i32, texts: &[&str]) -> Run {
 #[test]
 fn archives_that_can_not_be_trusted() {
     let made = Makings::small();
-    let release = "error: debian bookworm: `$SERVER/debian/dists/bookworm/InRelease` is not signed as it must be: it is plain text\n";
+    let release =
+        ": debian bookworm: `$SERVER/debian/dists/bookworm/InRelease` is not signed as it must be: it is plain text\n";
     made.serve_release(|text| text.as_bytes().to_vec());
     no_lock(&made, 4, &[release, "hint: labimg takes packages of signed archives only"]);
     let other = Key::new();
     made.serve_release(|text| other.sign(text));
     let keyring =
-        "hint: is it the archive you mean, and is its key in the keyring (keyring = \"FILE\" in [debian.NAME])?\n";
+        "hint: is it the archive you mean, and is its key in the keyring (keyring = \"FILE\" in [debian.bookworm])?\n";
     no_lock(
         &made,
         4,
@@ -36,13 +37,16 @@ fn archives_that_can_not_be_trusted() {
     no_lock(
         &made,
         1,
-        &["was valid until 2026-07-18 10:16 UTC, and it is 20", "snapshot = \"20260718T101637Z\" in [debian.NAME]\n"],
+        &[
+            "was valid until 2026-07-18 10:16 UTC, and it is 20",
+            "snapshot = \"20260718T101637Z\" in [debian.bookworm]\n",
+        ],
     );
     made.serve_as(|suite| suite.field("Codename", "trixie"));
     no_lock(
         &made,
         1,
-        &["InRelease is suite `trixie`, not `bookworm`\n", "hint: suites = [\"trixie\"] in [debian.NAME]"],
+        &["InRelease is suite `trixie`, not `bookworm`\n", "hint: suites = [\"trixie\"] in [debian.bookworm]"],
     );
     made.serve_as(|suite| suite.field("Architectures", "arm64"));
     no_lock(&made, 1, &["bookworm has no architecture `amd64`; it has arm64\n"]);
@@ -59,7 +63,7 @@ fn an_archive_of_yesterday_is_taken_on_purpose() {
     let old = |suite: Suite| suite.field("Valid-Until", "Sat, 18 Jul 2026 10:16:37 UTC");
     made.serve_as(old);
     made.keep_as("20260718T101637Z", old);
-    no_lock(&made, 1, &["snapshot = \"20260718T101637Z\" in [debian.NAME]\n"]);
+    no_lock(&made, 1, &["snapshot = \"20260718T101637Z\" in [debian.bookworm]\n"]);
     made.world.edit("made.toml", "[debian.bookworm]\n", "[debian.bookworm]\nsnapshot = \"20260718T101637Z\"\n");
     made.build().ends(0);
     // Another mirror has nothing to say about it, and the archive of today neither.
@@ -71,7 +75,7 @@ fn an_archive_of_yesterday_is_taken_on_purpose() {
 #[test]
 fn an_index_that_is_not_the_signed_one() {
     let made = Makings::small();
-    let (hits, good) = (made.upstream.hits(), "error: debian bookworm: ");
+    let (hits, good) = (made.upstream.hits(), ": debian bookworm: ");
     made.run(&["lock", "made.toml"]).ends(0);
     let asked = made.upstream.asked_since(hits);
     let index = asked.iter().find(|path| path.contains("/binary-amd64/")).unwrap();
@@ -86,11 +90,18 @@ fn an_index_that_is_not_the_signed_one() {
 #[test]
 fn packages_that_can_not_be_chosen() {
     let mut made = Makings::small();
-    let set = "error: debian bookworm: image made.lab/app:1 (amd64): ";
+    let set = ": debian bookworm: image made.lab/app:1 (amd64): ";
     made.world.edit("app/image.toml", "[\"app\"]", "[\"ap\"]");
-    no_lock(&made, 1, &[&format!("{set}no package of bookworm (amd64) is called `ap`\nhint: did you mean `app`?\n")]);
+    no_lock(
+        &made,
+        1,
+        &[
+            "error: app/image.toml:",
+            &format!("{set}no package of bookworm (amd64) is called `ap`\nhint: did you mean `app`?\n"),
+        ],
+    );
     made.world.edit("app/image.toml", "[\"ap\"]", "[\"app\"]");
-    let hint = "\nhint: leave a package out, or take a suite beside this one that has what is needed: suites = [...] in [debian.NAME]\n";
+    let hint = "\nhint: leave a package out, or take a suite beside this one that has what is needed: suites = [...] in [debian.bookworm]\n";
     made.add(lib("amd64", "0.9"));
     made.serve();
     no_lock(&made, 1, &[&format!("{set}app needs lib (>= 1), but bookworm has lib 0.9{hint}")]);

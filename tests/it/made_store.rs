@@ -33,7 +33,7 @@ fn a_full_store_needs_no_network() {
     let run = made.run(&["build", "--offline", "made.toml"]).ends(1);
     assert_eq!(
         run.err,
-        "error: package app 1.0 all: `$SERVER/debian/pool/main/app_1.0_all.deb` is not in the store, and labimg works offline\n\
+        "error: app/image.toml:3:13: debian bookworm: package app 1.0 all: `$SERVER/debian/pool/main/app_1.0_all.deb` is not in the store, and labimg works offline\n\
          hint: run the same command without --offline (or LABIMG_OFFLINE) once\n"
     );
     made.build().ends(0).says(&["fetched 1 blob", "unchanged ./made.labimg"]);
@@ -65,7 +65,7 @@ fn a_damaged_layer_is_made_again() {
     std::fs::remove_file(made.world.path("made.labimg")).unwrap();
     made.run(&["build", "--check", "made.toml"]).ends(4).says(&["hint: labimg store check --repair\n"]);
     let repair = made.run(&["store", "check", "--repair"]).ends(4);
-    let hint = "hint: labimg build PROFILE brings back files beside the profile, and makes anew what labimg made\n";
+    let hint = "hint: `labimg build PROFILE` brings back files beside the profile, and makes anew what labimg made\n";
     assert!(repair.out.starts_with(&format!("bad {}: ", layers[1])) && repair.out.ends_with(hint), "{}", repair.out);
     let why = made.run(&["why", "made.toml", "amd64 packages"]).ends(0);
     let step = "image made.lab/app:1 linux/amd64 packages";
@@ -86,7 +86,7 @@ fn a_damaged_input_shapes_nothing() {
     assert_eq!(made.leftovers(), [""; 0]);
 
     let offline = made.run(&["store", "check", "--repair", "--offline"]).ends(4);
-    assert!(offline.out.contains("lab made was not mended: package app 1.0 all: "), "{}", offline.out);
+    assert!(offline.out.contains("lab made was not mended: debian bookworm: package app 1.0 all: "), "{}", offline.out);
     let repair = made.run(&["store", "check", "--repair"]).ends(4);
     assert!(repair.out.contains(&format!("repaired {package}: ")), "{}", repair.out);
     made.build().ends(0).says(&["made 1 of 4 steps"]);
@@ -104,17 +104,17 @@ fn a_package_that_is_gone_or_another_one() {
     made.upstream.spoil(path, Broken::Status(404));
     let gone = made.build().ends(1);
     assert_eq!(
-        gone.err,
-        "error: package app 1.0 all is gone from $SERVER/debian/pool/main/app_1.0_all.deb; the snapshot 20260712T101637Z of debian still has it\n\
-         hint: name a mirror of the snapshots: --mirror debian-snapshot=URL; or take what is there now: labimg lock PROFILE --update bookworm\n"
+        gone.err.split_once(": debian bookworm: ").map(|(_, rest)| rest).unwrap_or_default(),
+        "package app 1.0 all is gone from $SERVER/debian/pool/main/app_1.0_all.deb; the snapshot 20260712T101637Z of debian still has it\n\
+         hint: name a mirror of the snapshots: --mirror debian-snapshot=URL; or take what is there now: labimg lock made.toml --update bookworm\n"
     );
     let size = made.debs["app_all"].build().len();
     for other in [vec![0; size], vec![0; 9]] {
         made.upstream.spoil(path, Broken::Bytes(other));
         let run = made.build().ends(4);
         run.says(&[
-            "error: package app 1.0 all: `$SERVER/debian/pool/main/app_1.0_all.deb` has ",
-            "PROFILE --update bookworm\n",
+            "error: app/image.toml:3:13: debian bookworm: package app 1.0 all: `$SERVER/debian/pool/main/app_1.0_all.deb` has ",
+            "labimg lock made.toml --update bookworm\n",
         ]);
     }
     made.upstream.mend();
@@ -142,7 +142,7 @@ fn a_lock_that_was_tampered_with() {
     for verb in ["fetch", "build"] {
         let run = made.run(&[verb, "made.toml"]).ends(4);
         run.says(&[
-            "error: package app 1.0 all: `$SERVER/debian/pool/main/app_1.0_all.deb` has digest sha256:",
+            "error: app/image.toml:3:13: debian bookworm: package app 1.0 all: `$SERVER/debian/pool/main/app_1.0_all.deb` has digest sha256:",
             &"0".repeat(64),
         ]);
     }

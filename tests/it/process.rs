@@ -50,6 +50,45 @@ fn a_profile_that_is_not_there() {
 }
 
 #[test]
+fn one_file_where_another_is_wanted_is_told_as_that() {
+    let upstream = Upstream::lab();
+    let world = upstream.world();
+    world.run(&["build", "lab.toml"]).ends(0);
+    for verb in ["lock", "fetch", "build", "graph", "why"] {
+        let says = [
+            "`lab.labimg` is a bundle; a profile is wanted here",
+            "hint: `labimg inspect lab.labimg` shows what it is\n",
+        ];
+        world.run(&[verb, "lab.labimg"]).ends(1).says(&says);
+        world.run(&[verb, "lab.lock"]).ends(1).says(&["`lab.lock` is a lock", "hint: its profile is `lab.toml`\n"]);
+        world.run(&[verb, "lab"]).ends(1).says(&["there is no file `lab`\nhint: did you mean `lab.toml`?\n"]);
+    }
+    world.run(&["lock", "."]).ends(1).says(&["hint: name a profile in it: `./lab.toml`\n"]);
+    let says = "lab.toml` makes its bundle, `lab.labimg`\n";
+    for args in [
+        &["inspect", "lab.toml"][..],
+        &["ls", "lab.toml"],
+        &["cat", "lab.toml", "lock"],
+        &["up", "lab.toml"],
+        &["doctor", "lab.toml"],
+        &["serve", "lab.toml"],
+        &["export", "--oci", "lab.toml", "-o", "x.tar"],
+    ] {
+        world.run(args).ends(1).says(&["is not a labimg bundle", "hint: that is a profile; `labimg build ", says]);
+    }
+    world.run(&["inspect", "lab"]).ends(1).says(&["hint: did you mean `lab.labimg`?\n"]);
+    let none =
+        ["there is no image `docker.io/library/nope:1` here; there are docker.io/library/web:1, quay.io/team/db:2\n"];
+    world.run(&["export", "--oci", "lab.labimg", "--image", "nope:1", "-o", "x.tar"]).ends(1).says(&none);
+    world.run(&["list", "lab.labimg"]).ends(2).says(&["tip: `labimg ls BUNDLE`"]);
+    world.run(&["up"]).ends(1).says(&["no lab is up here", "hint: `labimg up BUNDLE` brings one up\n"]);
+    world.write("lab.toml", Upstream::LAB.replacen("[[image]]", "[[imag]]", 1));
+    let json = world.run(&["lock", "lab.toml", "--json"]).ends(1);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["hint"], "did you mean `image`?");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let upstream = Upstream::lab();
     let layers: Vec<String> = (0..40).map(|i| format!("{i}{}", "x".repeat(10_000))).collect();

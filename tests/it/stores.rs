@@ -68,7 +68,7 @@ fn what_can_not_be_mended_now_is_mended_later() {
     corrupt(&world, &data, b"wrong");
     let run = world.run(&["store", "check", "--repair", "--offline"]).ends(4);
     assert!(run.out.contains("lab lab was not mended: ") && run.out.contains("labimg works offline"), "{}", run.out);
-    assert!(run.out.contains("1 bad still") && run.out.contains("hint: labimg build PROFILE"), "{}", run.out);
+    assert!(run.out.contains("1 bad still") && run.out.contains("hint: `labimg build PROFILE`"), "{}", run.out);
     world.run(&["fetch", "lab.toml"]).ends(0).says(&["fetched 1 blob"]);
     world.run(&["store", "check"]).ends(0);
 }
@@ -111,7 +111,10 @@ fn gc_removes_what_no_lab_needs_and_nothing_else() {
     world.run(&["build", "lab.toml"]).ends(0);
     let old = world.blob(&digest("web one linux/amd64"));
     let before = world.run(&["store", "gc"]).ends(0);
-    assert_eq!(before.err, "removed 0 blobs (0 B); 8 blobs unneeded but too young (--grace)\n");
+    assert_eq!(
+        before.err,
+        "removed 0 blobs (0 B); 8 blobs unneeded but younger than --grace says: `--grace 0s` takes all\n"
+    );
     assert!(old.exists());
     let dry = world.run(&["store", "gc", "--grace", "0s", "--dry-run", "--json"]).ends(0);
     let dry: serde_json::Value = serde_json::from_str(&dry.out).unwrap();
@@ -239,7 +242,7 @@ fn rm_forgets_a_lab() {
     let run = world.run(&["store", "rm", "lob"]).ends(1);
     assert_eq!(run.err, "error: the store has no lab `lob`\nhint: labs there: lab\n");
     world.run(&["store", "rm", "../roots/lab"]).ends(1);
-    world.run(&["store", "rm", "lab"]).ends(0).says(&["forgot lab lab; labimg store gc frees"]);
+    world.run(&["store", "rm", "lab"]).ends(0).says(&["forgot lab lab; `labimg store gc` frees"]);
     assert_eq!(std::fs::read_dir(world.store().join("roots")).unwrap().count(), 0);
     world.run(&["store", "gc", "--grace", "0s"]).ends(0).says(&["removed 18 blobs"]);
     world.run(&["store", "check"]).ends(0);
@@ -251,7 +254,7 @@ fn looking_makes_no_store() {
     let world = World::new();
     for verb in [&["check"][..], &["check", "--repair"], &["gc"], &["du"], &["path"], &["rm", "lab"]] {
         let run = world.run(&[&["store"], verb].concat()).ends(1);
-        run.says(&["error: there is no store at `$DIR/data/labimg/store`\nhint: labimg fetch PROFILE makes it"]);
+        run.says(&["error: there is no store at `$DIR/data/labimg/store`\nhint: `labimg fetch PROFILE` makes it"]);
         assert!(!world.store().exists(), "{verb:?}");
     }
 }

@@ -78,7 +78,7 @@ fn no_room(error: LabError, wanted: &Wanted, dir: &OwnDir, size: u64) -> LabErro
             let at = dir.path().parent().unwrap_or(dir.path()).display();
             LabError::failed(
                 what,
-                format!("there is no room for it at `{at}`: it needs {} MiB", size.div_ceil(1 << 20)),
+                format!("there is no room for it at `{at}`: it needs {}", crate::base::size::shown(size)),
             )
             .hint("make room, or name another home of Vagrant's: VAGRANT_HOME=DIR")
         }

@@ -15,6 +15,7 @@ use crate::base::digest::Digest;
 use crate::base::{bounded, bounds, shown};
 use crate::model::image::ImageRef;
 use crate::model::platform::Platform;
+use crate::model::profile::conflict_line;
 use crate::model::url_policy::{UrlError, check_url, masked};
 
 /// The version this labimg reads and writes.
@@ -45,6 +46,12 @@ pub enum LockReadError {
         column: usize,
         /// What is wrong.
         message: String,
+    },
+    /// Two versions that were not merged.
+    #[error("two versions of the lock were not merged: git left its marks in it")]
+    Conflict {
+        /// The line of the first mark, from 1.
+        line: usize,
     },
     /// A URL that may not stand in a lock.
     #[error("input `{name}`: {source}")]
@@ -210,7 +217,10 @@ pub fn parse(text: &str) -> Result<Lock, LockReadError> {
         return Err(at(0, &format!("a lock has at most {} MiB", bounds::LOCK_BYTES >> 20)));
     }
     bounded::toml(text).map_err(|e| at(e.at, &e.why))?;
-    let head: Head = toml::from_str(text).map_err(syntax)?;
+    let head: Head = toml::from_str(text).map_err(|e| match conflict_line(text) {
+        Some(line) => LockReadError::Conflict { line },
+        None => syntax(e),
+    })?;
     if head.version != i64::from(VERSION) {
         return Err(LockReadError::Version { found: head.version });
     }

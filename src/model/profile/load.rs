@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Profile, expand, merge, paths, validate};
+use super::{Profile, expand, merge, paths, toml_hints, validate};
 use crate::base::bounds::PROFILE_BYTES;
 use crate::base::{bounded, shown};
 use crate::model::source_map::{Diagnostic, SourceMap};
@@ -147,8 +147,20 @@ pub(in crate::model) fn parse_tree<'i>(
     bounded::toml(text).map_err(|e| wrong(e.at, format!("not read: {e}")))?;
     let parsed = DeTable::parse(text).map_err(|e| {
         let span = e.span().unwrap_or(0..0);
+        if let Some(line) = toml_hints::conflict_line(text) {
+            let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+            let at = start + base..start + base + text.lines().nth(line - 1).map_or(0, str::len);
+            return Diagnostic::new(
+                sources,
+                &at,
+                "two versions of this file were not merged: git left its marks in it",
+            )
+            .hint("keep one of the two, and take the marks out");
+        }
         let message = e.message().trim_end().replace('\n', ", ");
-        Diagnostic::new(sources, &(span.start + base..span.end + base), format!("not valid TOML: {message}"))
+        let found =
+            Diagnostic::new(sources, &(span.start + base..span.end + base), format!("not valid TOML: {message}"));
+        Diagnostic { hint: toml_hints::syntax(&message).map(str::to_owned), ..found }
     })?;
     Ok(merge::shift_table(parsed.into_inner(), base))
 }
@@ -178,7 +190,11 @@ pub(in crate::model) fn check_schema(sources: &SourceMap, table: &DeTable<'_>, w
     match value.get_ref().as_integer() {
         Some(number) if number.as_str() != SCHEMA => {
             let text = format!("schema {} is not one this labimg reads (it reads {SCHEMA})", number.as_str());
-            Err(Diagnostic::new(sources, &value.span(), text).into())
+            let hint = format!(
+                "write `schema = {SCHEMA}`; where the file is for another labimg, use that one (this is {})",
+                env!("CARGO_PKG_VERSION")
+            );
+            Err(Diagnostic::new(sources, &value.span(), text).hint(hint).into())
         }
         _ => Ok(()),
     }
@@ -189,7 +205,9 @@ pub(in crate::model) fn diagnose(sources: &SourceMap, message: &str, span: Optio
     let span = span.unwrap_or(0..0);
     let Some(rest) = message.strip_prefix("unknown field `") else {
         let message = in_words(&message.replacen("missing field", "missing key", 1));
-        return Diagnostic::new(sources, &span, message).into();
+        let expected = message.rsplit_once("expected ").map(|(_, expected)| expected);
+        let hint = expected.and_then(|expected| toml_hints::type_wanted(expected, written(sources, &span)));
+        return Diagnostic { hint, ..Diagnostic::new(sources, &span, message) }.into();
     };
     let mut names = rest.split('`').step_by(2);
     let key = names.next().unwrap_or_default();
@@ -201,6 +219,15 @@ pub(in crate::model) fn diagnose(sources: &SourceMap, message: &str, span: Optio
         Some(_) => found.hint(format!("known here: {}", known.join(", "))).into(),
         None => found.into(),
     }
+}
+
+/// The text at a span.
+fn written<'a>(sources: &'a SourceMap, span: &Range<usize>) -> &'a str {
+    let text = || {
+        let file = sources.file_at(span.start)?;
+        file.text.get(span.start - file.base..span.end.checked_sub(file.base)?)
+    };
+    text().unwrap_or_default()
 }
 
 /// Says what was expected in TOML's words where serde says it in Rust's.

@@ -1,6 +1,7 @@
 //! Deploys and links: what they refer to exists, and `after` has no cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::ready::{Ready, duration};
 use super::types::Profile;
@@ -55,7 +56,7 @@ pub(super) fn deploys(profile: &Profile, found: &mut Findings<'_>) {
             is_duration(text, found);
         }
     }
-    let waits = profile.deploy.iter().map(|d| (&d.name, d.after.iter().map(|a| a.as_str()).collect()));
+    let waits = profile.deploy.iter().map(|d| (&d.name, d.after.iter().map(|a| (a.as_str(), a.span())).collect()));
     cycles("deploy", waits, found);
     for chart in &profile.chart {
         if let Some(name) = &chart.cluster {
@@ -84,33 +85,43 @@ pub(super) fn is_duration(text: &Loc<String>, found: &mut Findings<'_>) {
     }
 }
 
-/// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself. `waits` holds names and
-/// what each waits for; `kind` is what people call them.
+/// What one waits for: names, each with the place where that is said.
+pub(super) type Waits<'a> = BTreeMap<&'a str, Range<usize>>;
+
+/// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself, or for what does. `waits`
+/// holds names and what each waits for; `kind` is what people call them.
 pub(super) fn cycles<'a>(
     kind: &str,
-    waits: impl Iterator<Item = (&'a Loc<String>, Names<'a>)>,
+    waits: impl Iterator<Item = (&'a Loc<String>, Waits<'a>)>,
     found: &mut Findings<'_>,
 ) {
-    let mut waiting: BTreeMap<&str, (&Loc<String>, Names<'_>)> = waits.map(|(n, w)| (n.as_str(), (n, w))).collect();
+    let mut waiting: BTreeMap<&str, Waits<'_>> = waits.map(|(name, after)| (name.as_str(), after)).collect();
     let known: Names<'_> = waiting.keys().copied().collect();
-    for (_, after) in waiting.values_mut() {
-        after.retain(|name| known.contains(name));
+    for after in waiting.values_mut() {
+        after.retain(|name, _| known.contains(name));
     }
     loop {
-        let free: Vec<&str> = waiting.iter().filter(|(_, (_, after))| after.is_empty()).map(|(n, _)| *n).collect();
+        let free: Vec<&str> = waiting.iter().filter(|(_, after)| after.is_empty()).map(|(n, _)| *n).collect();
         if free.is_empty() {
             break;
         }
         for name in free {
             waiting.remove(name);
-            for (_, after) in waiting.values_mut() {
+            for after in waiting.values_mut() {
                 after.remove(name);
             }
         }
     }
-    if let Some((name, _)) = waiting.values().next() {
-        let names = waiting.keys().copied().collect::<Vec<_>>().join(", ");
-        found.add(&name.span(), format!("these {kind}s wait for each other in a circle: {names}"));
+    // From any of them, what it waits for leads into the circle and around it.
+    let mut way: Vec<&str> = waiting.keys().next().copied().into_iter().collect();
+    while let Some((next, place)) = way.last().and_then(|name| waiting.get(name)?.first_key_value()) {
+        if let Some(start) = way.iter().position(|name| name == next) {
+            let circle = way[start..].join(", which waits for ");
+            let text = format!("these {kind}s wait for each other in a circle: {circle}, which waits for {next}");
+            found.add(place, text).hint = Some("one of them must go first: take its name out of here".to_owned());
+            return;
+        }
+        way.push(next);
     }
 }
 

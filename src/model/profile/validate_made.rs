@@ -108,13 +108,16 @@ fn steps(profile: &Profile, found: &mut Findings<'_>) {
             found.add(&step.name.span(), format!("step `{}`: `{name}` is no variable", *step.name));
         }
     }
-    let before = |input: &'_ Loc<String>| match StepInput::parse(input) {
-        Some(StepInput::Step(name)) => Some(name.to_owned()),
+    let waits = profile.step.iter().map(|s| (&s.name, s.inputs.values().filter_map(step_before).collect()));
+    cycles("step", waits, found);
+}
+
+/// The step an input comes from, and where that is said.
+fn step_before(input: &Loc<String>) -> Option<(&str, std::ops::Range<usize>)> {
+    match StepInput::parse(input) {
+        Some(StepInput::Step(name)) => Some((name, input.span())),
         _ => None,
-    };
-    let waits: Vec<(&Loc<String>, Vec<String>)> =
-        profile.step.iter().map(|s| (&s.name, s.inputs.values().filter_map(before).collect())).collect();
-    cycles("step", waits.iter().map(|(n, w)| (*n, w.iter().map(String::as_str).collect())), found);
+    }
 }
 
 fn is_variable(name: &str) -> bool {

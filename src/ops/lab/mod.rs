@@ -43,6 +43,18 @@ pub async fn up(ctx: &Ctx, machine: &Machine, bundle: &Path, options: &bring_up:
     Ok(bring_up::up(&session, options).await?)
 }
 
+/// The bundle of the one lab that is up, or half up, on this machine: what `up` goes on with.
+///
+/// # Errors
+/// No such lab, or several.
+pub fn bundle_of_the_only(machine: &Machine) -> Result<PathBuf, OpsError> {
+    let name = which(&machine.state_root, None)?;
+    let file = State::new(&machine.state_root, &name).read()?;
+    file.map(|file| file.bundle).ok_or_else(|| {
+        OpsError::hinted(format!("nothing says which bundle lab `{name}` is of"), "give it: `labimg up BUNDLE`")
+    })
+}
+
 /// Serves a bundle from a container of Docker, at 127.0.0.1:`port` and to kind's nodes. Gives the container's name.
 ///
 /// # Errors

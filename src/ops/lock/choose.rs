@@ -1,9 +1,11 @@
 //! What of an old lock stays, and what must be asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::LockOptions;
 use super::ask::Ask;
+use crate::base::shell::word;
 use crate::base::shown;
 use crate::model::image::ImageRef;
 use crate::model::lock::{LABIMG, Lock, LockedWheel, satisfies};
@@ -63,7 +65,7 @@ fn names(input: &str, name: &str) -> bool {
 
 /// Names that people take for inputs: a package's, whose table chooses all packages together, and an image's that is made here.
 fn no_input(disk: &OnDisk, old: Option<&Lock>, name: &str) -> Option<OpsError> {
-    let update = |what: &str| format!("labimg lock {} --update {what}", disk.path.display());
+    let update = |what: &str| format!("labimg lock {} --update {}", word(&disk.path), word(Path::new(what)));
     if let Some(package) = old.and_then(|l| l.packages.iter().find(|p| p.name == name)) {
         let table = &package.debian;
         let message = format!("packages move together: `{name}` is one of [debian.{table}]");

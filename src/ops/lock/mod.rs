@@ -90,11 +90,27 @@ pub(super) async fn lock_quietly(ctx: &Ctx, path: &Path, options: &LockOptions) 
     let path = disk.lock_path();
     if changed {
         let text = wire::to_text(&lock).map_err(|e| OpsError::Internal(e.to_string()))?;
-        atomic::write_file(&path, text.as_bytes())?;
+        atomic::write_file(&path, text.as_bytes()).map_err(|e| not_written(&path, e))?;
     }
     let (new, inputs) = (old.is_none(), lock.input_names().len());
     let lacking = complete::lacks_at(&disk.profile, &lock, &disk.sources);
     Ok(LockOutcome { path, written: changed, new, inputs, changes, lacking })
+}
+
+/// The lock stands beside its profile: where that may not be written, it is for the person to choose another folder.
+fn not_written(path: &Path, error: std::io::Error) -> OpsError {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let message = format!("can not write the lock `{}`: {error}", path.display());
+    match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => OpsError::hinted(
+            message,
+            format!(
+                "a lock stands beside its profile: make `{}` a folder you may write to, or copy the profile to one",
+                atomic::parent(path).display()
+            ),
+        ),
+        _ => OpsError::user(message),
+    }
 }
 
 fn check(disk: &OnDisk, old: Option<Lock>) -> Result<LockOutcome, OpsError> {

@@ -42,7 +42,7 @@ impl Tries {
         }
         let own = self.pauses.next().unwrap_or(LONGEST);
         let pause = trouble.after.unwrap_or(own).min(LONGEST);
-        net.reporter().note(&format!(
+        net.reporter().warn(&format!(
             "{}: {}; trying again in {:.1} s ({} of {})",
             super::send::shown(url),
             trouble.why,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::FORMAT;
 use crate::base::digest::Digest;
+use crate::base::size::shown;
 use crate::base::tarfmt::TarError;
 use crate::store::StoreError;
 
@@ -48,7 +49,7 @@ pub enum BundleError {
         found: u64,
     },
     /// Too little room, known before the first byte is written.
-    #[error("no room for `{path}`: it takes {needed} bytes, {free} are free, {} are missing", needed - free)]
+    #[error("no room for `{path}`: it takes {}, {} are free, {} are missing", shown(*.needed), shown(*.free), shown(needed - free))]
     NoRoom {
         /// The bundle.
         path: PathBuf,
