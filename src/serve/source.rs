@@ -52,7 +52,7 @@ impl Image {
     /// An image of a source. A damaged index is told when it is asked for.
     fn new(blobs: &dyn BlobSource, image: LockedImage) -> Self {
         let indexes = match is_index(&image.media_type) {
-            true => manifests_here(blobs, &image.digest).map(|(_, indexes)| indexes).unwrap_or_default(),
+            true => manifests_here(blobs, &image.digest).map(|here| here.indexes).unwrap_or_default(),
             false => Vec::new(),
         };
         Self {

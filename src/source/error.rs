@@ -31,7 +31,7 @@ pub enum SourceError {
         /// Its `WWW-Authenticate` headers.
         challenges: Vec<String>,
         /// What is known of logging in there.
-        login: Login,
+        login: Box<Login>,
     },
     /// Somebody that a redirect led to wants credentials, and gets none.
     #[error("`{url}` redirects to `{at}`, which does not let us in (status {status}){}", and_says(.said))]
@@ -474,7 +474,9 @@ mod tests {
     fn nobody_is_told_to_log_in_where_that_helps_nothing() {
         let refused = |login: Login| {
             let (url, said) = ("https://files.example/x".to_owned(), String::new());
-            SourceError::Unauthorized { url, status: 403, said, challenges: Vec::new(), login }.hint().unwrap()
+            SourceError::Unauthorized { url, status: 403, said, challenges: Vec::new(), login: Box::new(login) }
+                .hint()
+                .unwrap()
         };
         assert!(refused(Login::plain(false)).contains("open to everybody at files.example"));
         assert!(refused(Login::plain(true)).starts_with("files.example refuses the user and password"));

@@ -56,9 +56,9 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// What the manifest is for, where that is stated: one without a word in it states nothing.
+    /// What the manifest is for, where that is stated: half a platform states nothing.
     pub fn stated(&self) -> Option<&PlatformField> {
-        self.platform.as_ref().filter(|field| !(field.os.is_empty() && field.architecture.is_empty()))
+        self.platform.as_ref().filter(|field| !field.os.is_empty() && !field.architecture.is_empty())
     }
 }
 
@@ -77,9 +77,17 @@ pub struct PlatformField {
 }
 
 impl PlatformField {
-    /// Whether this is `platform`.
+    /// Whether this is `platform`, also where somebody wrote the kernel's names for Go's (containerd's `platforms.Normalize`).
     pub fn is(&self, platform: Platform) -> bool {
-        platform.matches(&self.os, &self.architecture, self.variant.as_deref())
+        let lower = [&self.os, &self.architecture].map(|text| text.to_ascii_lowercase());
+        let os = if lower[0] == "macos" { "darwin" } else { &lower[0] };
+        let architecture = match lower[1].as_str() {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let variant = self.variant.as_deref().map(|text| if text == "8" { "v8" } else { text });
+        platform.matches(os, architecture, variant)
     }
 }
 
@@ -249,18 +257,23 @@ mod tests {
             r#"{{"mediaType":null,"annotations":null,"manifests":[null,
             {{"mediaType":null,"digest":"{digest}","size":3,"platform":null,"urls":null,"annotations":null}},
             {{"digest":"{digest}","size":3,"platform":{{"os":null,"architecture":null,"variant":null}}}},
+            {{"digest":"{digest}","size":3,"platform":{{"architecture":"amd64"}}}},
             {{"digest":"sha512:00","size":3,"platform":{{"os":"linux","architecture":"arm64"}}}},
             {{"digest":"{digest}","size":9223372036854775808}}, {{"digest":"{digest}","size":-1}},
             {{"digest":"{digest}","size":3,"platform":"linux/amd64"}}, 7]}}"#
         ))
         .unwrap();
-        assert_eq!(index.manifests.len(), 2);
+        assert_eq!(index.manifests.len(), 3);
         assert!(index.manifests.iter().all(|entry| entry.stated().is_none() && entry.media_type.is_empty()));
         let whys: Vec<&str> = index.odd.iter().map(|odd| odd.why.as_str()).collect();
         assert_eq!(whys.len(), 5, "{whys:?}");
         assert_eq!(whys[0], "its digest is `sha512:00`, and labimg reads SHA-256 only");
         assert!(index.odd[0].platform.as_ref().unwrap().is(Platform::LinuxArm64));
         assert!(whys[1].contains("can not have 9223372036854775808 bytes"));
+        let field = |text: &str| serde_json::from_str::<PlatformField>(text).unwrap();
+        assert!(field(r#"{"os":"Linux","architecture":"aarch64","variant":"8"}"#).is(Platform::LinuxArm64));
+        assert!(field(r#"{"os":"linux","architecture":"x86_64","variant":""}"#).is(Platform::LinuxAmd64));
+        assert!(!field(r#"{"os":"linux","architecture":"amd64","variant":"v3"}"#).is(Platform::LinuxAmd64));
         for none in [r#"{"manifests":null}"#, "{}"] {
             assert!(serde_json::from_str::<Index>(none).unwrap().manifests.is_empty());
         }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::image::{Descriptor, Index, is_index, plain, read_index};
+use super::image::{
+    CONFIG_LIMIT, Descriptor, Index, PlatformField, config_platform, is_index, plain, read_index, read_manifest,
+};
 use super::{BlobSource, StoreError};
 use crate::base::digest::Digest;
 use crate::model::lock::{LockedImage, LockedManifest};
@@ -133,15 +135,21 @@ fn too_much(image: &LockedImage, why: String) -> StoreError {
     StoreError::BadBlob { digest: image.digest, why }
 }
 
+/// What of an index is there.
+#[derive(Debug, Default)]
+pub struct Here {
+    /// Manifests, by platform.
+    pub manifests: Vec<(Platform, LockedManifest)>,
+    /// Indexes inside it, at any depth that is followed.
+    pub indexes: Vec<Descriptor>,
+}
+
 /// The index's manifests that `source` has, by platform, with those of the indexes in it: for a reader who has no lock.
 ///
 /// # Errors
 /// As [`nested`].
-pub fn manifests_here(
-    source: &dyn BlobSource,
-    digest: &Digest,
-) -> Result<(Vec<(Platform, LockedManifest)>, Vec<Descriptor>), StoreError> {
-    let (mut manifests, mut indexes): (Vec<_>, Vec<Descriptor>) = (Vec::new(), Vec::new());
+pub fn manifests_here(source: &dyn BlobSource, digest: &Digest) -> Result<Here, StoreError> {
+    let mut here = Here::default();
     let mut level = vec![plain("", *digest, 0)];
     for _ in 0..=DEPTH {
         let mut next = Vec::new();
@@ -154,30 +162,29 @@ pub fn manifests_here(
                     next.push(entry);
                 } else if let Some(platform) = platform_of(source, &entry) {
                     let Descriptor { media_type, digest, size, .. } = entry;
-                    manifests.push((platform, LockedManifest { media_type, digest, size }));
+                    here.manifests.push((platform, LockedManifest { media_type, digest, size }));
                 }
             }
         }
-        indexes.extend(next.iter().cloned());
-        if indexes.len() > MOST {
+        here.indexes.extend(next.iter().cloned());
+        if here.indexes.len() > MOST {
             let why = format!("more than {MOST} indexes lie in it");
             return Err(StoreError::BadBlob { digest: *digest, why });
         }
         level = next;
     }
-    Ok((manifests, indexes))
+    Ok(here)
 }
 
 /// What a manifest is for: what its entry says, else its configuration.
 fn platform_of(source: &dyn BlobSource, entry: &Descriptor) -> Option<Platform> {
-    let named = |os: &str, architecture: &str| format!("{os}/{architecture}").parse().ok();
+    let named = |field: &PlatformField| Platform::ALL.into_iter().find(|platform| field.is(*platform));
     match entry.stated() {
-        Some(field) => named(&field.os, &field.architecture),
+        Some(field) => named(field),
         None => {
-            let config = super::image::read_manifest(source, &entry.digest).ok()?.config;
-            let bytes = source.read_blob(&config.digest, super::image::CONFIG_LIMIT).ok()?;
-            let field = super::image::config_platform(&bytes)?;
-            named(&field.os, &field.architecture)
+            let config = read_manifest(source, &entry.digest).ok()?.config;
+            let bytes = source.read_blob(&config.digest, CONFIG_LIMIT).ok()?;
+            named(&config_platform(&bytes)?)
         }
     }
 }

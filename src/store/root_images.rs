@@ -76,6 +76,6 @@ impl Store {
         if !is_index(&entry.media_type) {
             return Ok(BTreeMap::new());
         }
-        Ok(manifests_here(self, &entry.digest)?.0.into_iter().collect())
+        Ok(manifests_here(self, &entry.digest)?.manifests.into_iter().collect())
     }
 }

@@ -172,7 +172,7 @@ async fn judge(response: Response, call: &Call<'_>, at: &Url, own: bool) -> Resu
         // Whatever it asks for, it is not the one that our credentials are for.
         401 | 403 if !own => Err(SourceError::Elsewhere { url, at: shown(at), status: code, said }.into()),
         401 | 403 => {
-            let login = Login::plain(call.auth.is_some());
+            let login = Box::new(Login::plain(call.auth.is_some()));
             Err(SourceError::Unauthorized { url, status: code, said, challenges, login }.into())
         }
         code if may_pass(code) => {

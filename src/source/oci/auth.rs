@@ -84,7 +84,7 @@ async fn explained(
         let asked: Vec<String> =
             challenges.iter().flat_map(|text| parse_challenges(text)).map(|challenge| challenge.scheme).collect();
         let spoken = asked.is_empty() || asked.iter().any(|scheme| ["basic", "bearer"].contains(&scheme.as_str()));
-        *login = match known {
+        **login = match known {
             _ if !spoken => Login::Unspoken(registry, asked.join(", ")),
             true => Login::Refused(registry),
             false => Login::Absent(registry),
