@@ -277,7 +277,7 @@ async fn links_are_built_from_the_ports_that_the_profile_states() {
     let open = link(&session).await;
     assert_eq!((open.url, open.after), (format!("http://localhost:{jaeger}/jaeger/trace/abc"), None));
     // A second service that gives the same pods a node port.
-    let twin = service("jaeger-port", json!({ "port": 16686, "nodePort": 30686 }));
+    let twin = service("jaeger-port", json!({ "port": 8000, "targetPort": 16686, "nodePort": 30686 }));
     cluster.lock().unwrap().services.push(twin);
     session.profile.cluster[0].ports = vec![port(other, 30081), port(9, 30686)];
     let open = link(&session).await;
