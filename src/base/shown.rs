@@ -86,8 +86,8 @@ pub fn message(text: &str) -> Cow<'_, str> {
         return lines(text);
     }
     let end = text.len() - MESSAGE_CHARS / 2;
-    let head = text.get(..text.floor_char_boundary(MESSAGE_CHARS / 2)).unwrap_or_default();
-    let tail = text.get(text.ceil_char_boundary(end)..).unwrap_or_default();
+    let head = (0..=MESSAGE_CHARS / 2).rev().find_map(|at| text.get(..at)).unwrap_or_default();
+    let tail = (end..=text.len()).find_map(|at| text.get(at..)).unwrap_or_default();
     let left_out = text.len() - head.len() - tail.len();
     Cow::Owned(format!("{}\n… ({left_out} bytes left out)\n{}", lines(head), lines(tail)))
 }
