@@ -23,9 +23,9 @@ fn cat_finds_things_by_every_name() {
     let lab = Lab::full();
     let path = lab.bundle("lab.labimg");
     for (what, text) in [
-        ("lock", &lab.lock_text()),
+        ("lock", lab.lock_text().as_str()),
         ("profile", "name = \"lab\"\n"),
-        ("labimg/lock.toml", &lab.lock_text()),
+        ("labimg/lock.toml", lab.lock_text().as_str()),
         ("c", "chart"),
         ("otel.yaml", "objects"),
         ("tool@linux/arm64", "tool for linux/arm64"),
