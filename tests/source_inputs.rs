@@ -163,9 +163,8 @@ async fn a_query_of_a_repository_goes_along() {
     })
     .await;
     let dir = tempfile::tempdir().unwrap();
-    let locked =
-        resolve_chart(&net(&server), &open(dir.path()), &web("https://charts.example.org/repo?channel=stable"));
-    let locked = locked.await.unwrap();
+    let (net, store) = (net(&server), open(dir.path()));
+    let locked = resolve_chart(&net, &store, &web("https://charts.example.org/repo?channel=stable")).await.unwrap();
     assert_eq!(locked.url, "https://charts.example.org/repo/charts/web.tgz?channel=stable");
     assert_eq!(locked.repo, "https://charts.example.org/repo?channel=stable");
 }
