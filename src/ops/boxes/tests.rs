@@ -1,3 +1,5 @@
+//! A folder of a lab with things in it that no build left there.
+
 use super::*;
 use fs_err::os::unix::fs::symlink;
 
