@@ -48,8 +48,8 @@ fn compare(a: &str, b: &str) -> Ordering {
             (Some(Part::Word(_)), Some(Part::Number(_))) => Ordering::Less,
             (Some(Part::Word(word)), None) if is_before(word) => Ordering::Less,
             (None, Some(Part::Word(word))) if is_before(word) => Ordering::Greater,
-            (Some(Part::Number(n)), None) if n.is_empty() => Ordering::Equal,
-            (None, Some(Part::Number(n))) if n.is_empty() => Ordering::Equal,
+            (Some(Part::Number("")), None) => Ordering::Equal,
+            (None, Some(Part::Number(""))) => Ordering::Equal,
             (Some(_), None) => Ordering::Greater,
             (None, _) => Ordering::Less,
         };
