@@ -207,7 +207,10 @@ async fn a_tool_is_held_to_its_platform() {
     assert_eq!(locked.content(), (Digest::of(&elf(62)), 1000));
     let arm = FileRequest { platform: Some(Platform::LinuxArm64), ..helm() };
     let error = resolve_file(&net, &store, &arm).await.unwrap_err().to_string();
-    assert_eq!(error, "tool helm is not for linux/arm64: it is a program for linux/amd64");
+    assert_eq!(
+        error,
+        "`linux-amd64/helm` of `https://dl.example.org/helm.tar.gz` is not for linux/arm64: it is a program for linux/amd64"
+    );
     let whole = FileRequest { member: None, ..helm() };
     let error = resolve_file(&net, &store, &whole).await.unwrap_err().to_string();
     assert!(error.contains("a gzip file; name the program inside it with `member`"), "{error}");

@@ -13,7 +13,7 @@ fn files() -> Vec<PathBuf> {
     let mut todo: Vec<PathBuf> = ["src", "docs", "profiles", "images"].iter().map(|d| root.join(d)).collect();
     let mut found = vec![root.join("README.md")];
     while let Some(dir) = todo.pop() {
-        for entry in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
+        for entry in fs_err::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
             let ending = entry.extension().and_then(|e| e.to_str()).unwrap_or_default();
             match (entry.is_dir(), ["rs", "md", "toml"].contains(&ending)) {
                 (true, _) => todo.push(entry),
@@ -76,7 +76,9 @@ fn words(command: &str) -> Vec<String> {
     if text.starts_with("labimg toolchain exec") && !text.contains(" -- ") {
         text.push_str(" -- CMD");
     }
-    let words = text.split_whitespace().take_while(|w| !w.contains('…') && !w.contains("...") && !w.starts_with('['));
+    let words = text
+        .split_whitespace()
+        .take_while(|w| *w != ">" && !w.contains('…') && !w.contains("...") && !w.starts_with('['));
     words.map(str::to_owned).collect()
 }
 
@@ -100,7 +102,7 @@ fn every_command_that_is_shown_runs() {
     let verbs: Vec<String> = Cli::command().get_subcommands().map(Command::get_name).map(str::to_owned).collect();
     let (mut seen, mut bad) = (0, Vec::new());
     for file in files() {
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = fs_err::read_to_string(&file).unwrap();
         let source = file.extension().is_some_and(|e| e == "rs");
         let helps = file.file_name().is_some_and(|n| n.to_string_lossy().starts_with("args"));
         let text = if source && !helps { text.replace("/// ", "// ") } else { text };

@@ -196,7 +196,7 @@ mod tests {
         let store = Store::open(dir.path(), Access::Shared).unwrap();
         let check = |bytes: &[u8]| {
             let digest = store.put(bytes).unwrap();
-            check_program(&store, &digest, "tool kind", Platform::LinuxArm64).map_err(|e| e.to_string())
+            check_program(&store, &digest, "`https://x.org/kind`", Platform::LinuxArm64).map_err(|e| e.to_string())
         };
         assert!(check(b"#!/bin/sh\n").is_ok());
         let mut elf = vec![0; 64];
