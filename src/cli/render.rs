@@ -157,8 +157,8 @@ pub(super) fn closure(found: &Closure) -> String {
     for missing in &found.missing {
         out += &format!("missing {}\n", missing.line());
     }
-    for note in &found.notes {
-        out += &format!("note    {}\n", note.line());
+    for note in found.notes.iter().map(|n| n.line()).chain(found.remarks.iter().map(|r| r.line())) {
+        out += &format!("note    {note}\n");
     }
     let hint = found.hint();
     if !hint.is_empty() {

@@ -77,7 +77,9 @@ pub async fn build(ctx: &Ctx, path: &Path, options: &BuildOptions) -> Result<Bui
     let locked_inputs = disk.valid_lock()?;
     let store = ctx.open_store(Access::Shared)?;
     let fetched = fill(ctx, &store, &disk, &locked_inputs).await?;
-    closure::check(&disk.profile, &locked_inputs, store.as_ref())?.require()?;
+    let closed = closure::check(&disk.profile, &locked_inputs, store.as_ref())?;
+    closed.remarks.iter().for_each(|remark| ctx.reporter.note(&remark.line()));
+    closed.require()?;
     let profile = toml::to_string(&disk.profile).map_err(|e| OpsError::Internal(e.to_string()))?;
     let lock_text = wire::to_text(&locked_inputs).map_err(|e| OpsError::Internal(e.to_string()))?;
     let made = make(ctx, &store, &disk, &locked_inputs, options.check)?;

@@ -55,13 +55,33 @@ fn a_manifest_that_is_none_stops_the_build() {
     for (text, why) in [
         ("apiVersion: v1\nkind: A\nspec:\n\tx: 1\n", "manifest objects (objects.yaml), line 4: "),
         ("<html>404</html>\n", "line 1: column 1: no Kubernetes object"),
-        ("apiVersion: v1\nkind: A\nkind: B\n", "key `kind` is twice"),
+        ("apiVersion: v1\nkind: A\nspec: [\n", "manifest objects (objects.yaml), line "),
     ] {
         world.write("objects.yaml", text);
         world.run(&["lock", "lab.toml"]).ends(0);
-        world.run(&["build", "lab.toml"]).ends(1).says(&["error: manifests can not be read:", why]);
+        let build = world.run(&["build", "lab.toml"]).ends(1);
+        build.says(&["error: manifests can not be read:", why, "hint: mend that place; where the file is not yours"]);
         world.run(&["check", "lab.toml"]).ends(1);
     }
+}
+
+#[test]
+fn a_key_that_is_twice_is_told_and_packed() {
+    let (_upstream, world) = lab();
+    world.write("objects.yaml", POD.replace("image: web:1", "image: web:9\n        image: web:1"));
+    let note = "manifest objects (objects.yaml), line 11: key `image` is twice in one mapping: the last one counts";
+    world.run(&["build", "lab.toml"]).ends(0).says(&[note]);
+    let check = world.run(&["check", "lab.toml"]).ends(0);
+    assert!(check.out.contains(&format!("note    {note}")), "{}", check.out);
+}
+
+#[test]
+fn utf16_manifests_are_read() {
+    let (_upstream, world) = lab();
+    let wide: Vec<u8> =
+        format!("\u{feff}{}", POD.replace("db:2", "db:3")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs_err::write(world.path("objects.yaml"), wide).unwrap();
+    world.run(&["build", "lab.toml"]).ends(1).says(&["manifest objects, line 12", "`quay.io/team/db:3`"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::build::BuildError;
 use crate::model::lock::{FileKind, Lock};
-use crate::model::manifest::{self, ImageUse, MAX_BYTES, Object};
+use crate::model::manifest::{self, ImageUse, MAX_BYTES, ManifestError, Object};
 use crate::model::profile::{Manifest, Profile};
 use crate::store::BlobSource;
 use carried::{Answer, Carried};
@@ -29,6 +29,9 @@ pub struct Closure {
     pub notes: Vec<Finding>,
     /// Manifests that can not be read as Kubernetes objects.
     pub broken: Vec<Broken>,
+    /// What is odd about manifests that are read all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Broken>,
 }
 
 /// A place that names an image.
@@ -52,7 +55,7 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-/// A manifest that can not be read.
+/// A manifest that can not be read, or that has something odd in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Broken {
@@ -91,7 +94,9 @@ impl Closure {
         }
         let mut hint = self.hint();
         if hint.is_empty() {
-            hint = "mend the manifest: kubectl would refuse it, too".to_owned();
+            hint = "mend that place; where the file is not yours, take another version of it, or a mended copy beside the \
+                    profile: path = \"FILE\" in its [[manifest]]"
+                .to_owned();
         }
         Err(BuildError::user(message, hint))
     }
@@ -132,9 +137,15 @@ pub fn check(profile: &Profile, lock: &Lock, source: &dyn BlobSource) -> Result<
     for manifest in &profile.manifest {
         let Some(bytes) = bytes(manifest, lock, source, &mut closure)? else { continue };
         closure.manifests += 1;
-        match objects(&bytes) {
-            Ok(objects) => look(manifest, &objects, &carried, &mut closure),
-            Err((line, why)) => closure.broken.push(broken(manifest, line, why)),
+        match manifest::read(&bytes) {
+            Ok(read) => {
+                look(manifest, &read.objects, &carried, &mut closure);
+                closure.remarks.extend(read.remarks.into_iter().map(|r| broken(manifest, r.line, r.what)));
+            }
+            Err(error) => {
+                let (line, why) = placed(error);
+                closure.broken.push(broken(manifest, line, why));
+            }
         }
     }
     Ok(closure)
@@ -174,15 +185,12 @@ fn bytes(
     Ok(Some(source.read_blob(&digest, size)?))
 }
 
-fn objects(bytes: &[u8]) -> Result<Vec<Object>, (usize, String)> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let lines = bytes.iter().take(e.valid_up_to()).filter(|b| **b == b'\n').count();
-        (lines + 1, "not UTF-8 text".to_owned())
-    })?;
-    manifest::parse(text).map_err(|e| match e.column {
-        0 => (e.line, e.what),
-        column => (e.line, format!("column {column}: {}", e.what)),
-    })
+/// The line, and what is to be said of it.
+fn placed(error: ManifestError) -> (usize, String) {
+    match error.column {
+        0 => (error.line, error.what),
+        column => (error.line, format!("column {column}: {}", error.what)),
+    }
 }
 
 fn look(manifest: &Manifest, objects: &[Object], carried: &Carried, closure: &mut Closure) {

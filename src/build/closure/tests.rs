@@ -102,3 +102,15 @@ fn manifests_that_are_none_are_told() {
     let binary = closure(b"a\n\xff\xfe");
     assert_eq!((binary.broken[0].line, binary.broken[0].why.as_str()), (2, "not UTF-8 text"));
 }
+
+#[test]
+fn what_is_odd_is_told_and_refuses_nothing() {
+    let found = closure(b"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - image: other:9\n    image: web:1\n");
+    assert!(found.is_closed() && found.images == 1, "{found:?}");
+    assert_eq!(
+        found.remarks[0].line(),
+        "manifest m (m.yaml), line 6: key `image` is twice in one mapping: the last one counts, as with kubectl"
+    );
+    let hint = closure(b"a: [").require().unwrap_err().hint().unwrap();
+    assert!(!hint.contains("kubectl"), "{hint}");
+}

@@ -1,5 +1,6 @@
 //! One deploy: what it is, whether it has to be applied, applying it, waiting for it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -220,7 +221,7 @@ pub(super) fn blob_text(place: &Place<'_>, name: &str, digest: &Digest) -> Resul
         return Err(LabError::mismatch(what(), format!("its digest is {}, not {digest}", Digest::of(&bytes)))
             .hint("the bundle was damaged or altered: copy it anew"));
     }
-    String::from_utf8(bytes).map_err(|e| LabError::failed(what(), e))
+    manifest::decode(&bytes).map(Cow::into_owned).map_err(|e| LabError::failed(what(), e))
 }
 
 /// What it waits for, with the profile's text.

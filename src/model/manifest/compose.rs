@@ -6,7 +6,10 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 
 use super::scalar::{self, Kind};
-use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, ManifestError};
+use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, ManifestError, Remark};
+
+/// Most remarks kept of one text: more say nothing new.
+const MAX_REMARKS: usize = 20;
 
 /// A step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,20 +39,27 @@ pub(super) struct Document {
     pub(super) marks: Vec<Mark>,
 }
 
-/// Reads every document that is not empty or null.
-pub(super) fn documents(text: &str) -> Result<Vec<Document>, ManifestError> {
-    let mut options = Options::default();
-    options.flow_nesting_limit = MAX_DEPTH;
-    options.block_nesting_limit = MAX_DEPTH;
+/// Reads every document that is not empty or null, and says what is odd about them.
+pub(super) fn documents(text: &str) -> Result<(Vec<Document>, Vec<Remark>), ManifestError> {
     let mut composer = Composer::default();
     let mut found = Vec::new();
-    for event in Parser::new_from_str_with_options(text, options) {
+    for event in Parser::new_from_str_with_options(text, options()) {
         let (event, span) = event.map_err(|e| scan_error(text, &e))?;
         let (line, column) = (span.start.line(), span.start.col() + 1);
         let done = composer.event(event, &span).map_err(|what| ManifestError { line, column, what })?;
         found.extend(done.filter(|d| !d.value.is_null()));
     }
-    Ok(found)
+    Ok((found, composer.remarks))
+}
+
+/// What libyaml, and with it go-yaml and `kubectl`, lets pass; and our limits.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    options.bom_inside_document_as_content = true;
+    options.block_scalar_eof_without_line_feed = true;
+    options
 }
 
 fn scan_error(text: &str, error: &granit_parser::ScanError) -> ManifestError {
@@ -97,6 +107,7 @@ struct Composer {
     line: usize,
     /// Nodes and bytes made so far, copies for aliases counted.
     spent: (usize, usize),
+    remarks: Vec<Remark>,
 }
 
 impl Composer {
@@ -114,7 +125,7 @@ impl Composer {
                 self.spend(1, text.len())?;
                 let kind = kind_of(style, tag.as_deref());
                 if self.wants_key() {
-                    return self.key(&text, kind).map(|()| None);
+                    return self.key(&text, kind, span).map(|()| None);
                 }
                 let value = scalar::value(&text, kind)?;
                 self.mark_image(&value, line);
@@ -127,7 +138,7 @@ impl Composer {
                 self.begin(Collection::Mapping { map: Map::new(), key: None, merges: Vec::new() }, anchor, line)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
-            Event::Alias(id) => self.alias(id),
+            Event::Alias(id) => self.alias(id, span),
             _ => Ok(None),
         }
     }
@@ -151,14 +162,17 @@ impl Composer {
         matches!(self.open.last(), Some(Open { what: Collection::Mapping { key: None, .. }, .. }))
     }
 
-    fn key(&mut self, text: &str, kind: Kind<'_>) -> Result<(), String> {
+    fn key(&mut self, text: &str, kind: Kind<'_>, span: &Span) -> Result<(), String> {
         let Some(Open { what: Collection::Mapping { map, key, .. }, .. }) = self.open.last_mut() else { return Ok(()) };
         let merge = text == "<<" && matches!(kind, Kind::Plain | Kind::Tagged("merge"));
         if matches!(kind, Kind::Plain) && scalar::value(text, kind).is_ok_and(|v| v.is_null()) {
             return Err("a mapping with a key that is null".to_owned());
         }
-        if !merge && map.contains_key(text) {
-            return Err(format!("key `{}` is twice in one mapping", text.chars().take(60).collect::<String>()));
+        // go-yaml puts each into the same map: the last one stays.
+        if !merge && map.contains_key(text) && self.remarks.len() < MAX_REMARKS {
+            let shown: String = text.chars().take(60).collect();
+            let what = format!("key `{shown}` is twice in one mapping: the last one counts, as with kubectl");
+            self.remarks.push(Remark { line: span.start.line(), column: span.start.col() + 1, what });
         }
         *key = Some(Key { text: text.to_owned(), merge });
         Ok(())
@@ -204,7 +218,7 @@ impl Composer {
         Ok(())
     }
 
-    fn alias(&mut self, id: usize) -> Result<Option<Document>, String> {
+    fn alias(&mut self, id: usize, span: &Span) -> Result<Option<Document>, String> {
         let Some(Anchored { height, nodes, bytes, .. }) = self.anchors.get(&id) else {
             return Err("an alias inside of what it stands for".to_owned());
         };
@@ -215,7 +229,7 @@ impl Composer {
         }
         let value = self.anchors.get(&id).map(|a| a.value.clone()).unwrap_or_default();
         match value {
-            Value::String(text) if self.wants_key() => self.key(&text, Kind::Quoted).map(|()| None),
+            Value::String(text) if self.wants_key() => self.key(&text, Kind::Quoted, span).map(|()| None),
             _ if self.wants_key() => Err("an alias that is no text can not be a key".to_owned()),
             value => self.put(value, height),
         }

@@ -30,7 +30,8 @@ pub struct ImageUse {
 /// - any other text under a key `image` that reads as a reference **and** looks like one: it has a `/`, a tag or a digest, and is
 ///   no URL, no path and no picture file.
 ///
-/// What does not: the schemas of a CustomResourceDefinition (they describe fields, they run nothing); `image: auto` of a pod that
+/// What does not: the schemas of a CustomResourceDefinition (they describe fields, they run nothing); an object's own `status` (it
+/// says what was, and nobody applies it; a field of that name further inside counts); `image: auto` of a pod that
 /// Istio's injection fills in (an annotation or label that starts with `inject.istio.io/` or `sidecar.istio.io/`); texts inside
 /// texts, such as YAML in a ConfigMap, arguments and environment variables.
 pub fn images(object: &Object) -> Vec<ImageUse> {
@@ -105,7 +106,8 @@ impl Walk {
             self.inside(step, |walk| walk.add("reference", text, volume.get("pullPolicy")));
         }
         for (key, value) in map {
-            if value.is_array() || value.is_object() {
+            let told = self.path.is_empty() && key == "status";
+            if !told && (value.is_array() || value.is_object()) {
                 self.inside(Step::Key(key.clone()), |walk| walk.value(value));
             }
         }

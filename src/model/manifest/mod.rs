@@ -5,19 +5,24 @@
 //!   be quoted, as with `kubectl`; keys stay what is written;
 //! - `0644` and `0o644` are octal (420), `0x1F` is hexadecimal, whole numbers fit 64 bits and become floats above that;
 //! - `.inf` and `.nan` are refused, JSON has none; dates stay strings; `!!binary` is decoded and must be text;
-//! - anchors, aliases and merge keys (`<<`) are resolved; a key twice in one mapping is an error;
+//! - anchors, aliases and merge keys (`<<`) are resolved; of a key that is twice in one mapping the last one counts, and a
+//!   [`Remark`] says so;
+//! - a quoted text may go on in a line that is indented less than its key, as old generators wrote it;
 //! - documents that are empty, `null` or only comments are left out; a `List` (any kind that ends so and has `items`) is
-//!   replaced by what it lists.
+//!   replaced by what it lists, without items that are `null`;
+//! - bytes are UTF-8, or UTF-16 with a byte-order mark.
 
 mod compose;
+mod encoding;
 mod images;
 mod read;
 mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use encoding::decode;
 pub use images::{ImageUse, images};
-pub use read::{Object, parse, value};
+pub use read::{Manifest, Object, parse, read, value};
 
 /// A text that is no manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +33,17 @@ pub struct ManifestError {
     /// Column in characters, from 1; 0 where a whole line is meant.
     pub column: usize,
     /// What is wrong.
+    pub what: String,
+}
+
+/// What is odd about a text that is read all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is odd, and how it is read.
     pub what: String,
 }
 
