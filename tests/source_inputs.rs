@@ -154,6 +154,50 @@ async fn a_chart_is_the_same_from_either_kind_of_repository() {
 }
 
 #[tokio::test]
+async fn a_query_of_a_repository_goes_along() {
+    let index = "entries:\n  web:\n  -\n  - {version: 1.2.3+b, urls: [null, charts/web.tgz], digest: null}\n";
+    let server = Fault::start(move |hit| match (hit.query.as_str(), hit.path.as_str()) {
+        ("channel=stable", "/charts.example.org/repo/index.yaml") => good(hit, index.as_bytes()),
+        ("channel=stable", "/charts.example.org/repo/charts/web.tgz") => good(hit, &chart()),
+        _ => status(403),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let (net, store) = (net(&server), open(dir.path()));
+    let locked = resolve_chart(&net, &store, &web("https://charts.example.org/repo?channel=stable")).await.unwrap();
+    assert_eq!(locked.url, "https://charts.example.org/repo/charts/web.tgz?channel=stable");
+    assert_eq!(locked.repo, "https://charts.example.org/repo?channel=stable");
+}
+
+#[tokio::test]
+async fn charts_of_a_registry_are_taken_as_helm_takes_them() {
+    let other = tgz(&[("web\\Chart.yaml", b"name: web\nversion: v1.2.3+b\n"), ("web\\values.yaml", b"")]);
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{},"layers":[{},{}]}}"#,
+        json("application/vnd.cncf.helm.config.v1+json", b"{}"),
+        json("application/vnd.cncf.helm.chart.provenance.v1.prov", b"signed"),
+        json("application/tar+gzip", &other)
+    );
+    let (blob, digest) = (other.clone(), Digest::of(&other));
+    let server = Fault::start(move |hit| match hit.path.as_str() {
+        "/v2/charts/web-chart/manifests/v1.2.3_b" => good(hit, manifest.as_bytes()),
+        path if path.ends_with(&digest.to_string()) => good(hit, &blob),
+        _ => status(404),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let (net, store) = (net(&server), open(dir.path()));
+    let request = ChartRequest { chart: "web-chart".to_owned(), ..web("oci://quay.io/charts") };
+    let locked = resolve_chart(&net, &store, &request).await.unwrap();
+    assert_eq!((locked.chart.as_str(), locked.digest), ("web-chart", digest));
+    assert_eq!(locked.url, "oci://quay.io/charts/web-chart:v1.2.3_b");
+    let absent = ChartRequest { version: "9.9.9".to_owned(), ..request };
+    let error = resolve_chart(&net, &store, &absent).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("9.9.9") && !error.to_string().contains("v9.9.9"), "{error}");
+}
+
+#[tokio::test]
 async fn a_tool_is_held_to_its_platform() {
     let server = Upstream::new().serve().await;
     let dir = tempfile::tempdir().unwrap();

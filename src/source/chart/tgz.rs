@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use crate::base::codec;
+use crate::model::manifest;
 use crate::source::archive::{Capped, entry_name};
 
 /// The most bytes a chart may unpack to (Helm itself stops at 100 MiB).
@@ -28,10 +29,11 @@ pub struct Contents {
     pub inner: BTreeSet<String>,
 }
 
+/// What is read of a `Chart.yaml`.
 #[derive(Deserialize)]
 struct Meta {
-    name: String,
-    version: String,
+    name: Option<String>,
+    version: Option<String>,
 }
 
 /// Reads a `.tgz` as a stream.
@@ -54,12 +56,17 @@ fn look<'a>(reader: impl Read + 'a, depth: usize) -> Result<Contents, String> {
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        let Some(path) = entry.path().ok().and_then(|path| entry_name(&path)) else { continue };
+        // Helm 3.0 and 3.1 on Windows wrote its separators.
+        let slashed = |path: &std::path::Path| Some(path.to_str()?.replace('\\', "/"));
+        let path = entry.path().ok().and_then(|path| entry_name(slashed(&path)?.as_ref()));
+        let Some(path) = path else { continue };
         match place(&path) {
-            Place::Own => own = Some(meta(&mut entry, &path)?),
+            Place::Own => own = Some((meta(&mut entry, &path)?, path)),
             Place::Inner => {
-                let meta = meta(&mut entry, &path)?;
-                inner.insert(format!("{}@{}", meta.name, meta.version));
+                // Helm minds no sub-chart that does not say what it is.
+                if let Meta { name: Some(name), version: Some(version) } = meta(&mut entry, &path)? {
+                    inner.insert(format!("{name}@{version}"));
+                }
             }
             Place::Packed if depth > 0 => {
                 let packed: &mut dyn Read = &mut entry;
@@ -71,8 +78,9 @@ fn look<'a>(reader: impl Read + 'a, depth: usize) -> Result<Contents, String> {
             Place::Other => {}
         }
     }
-    let Meta { name, version } = own.ok_or("it holds no `Chart.yaml`")?;
-    Ok(Contents { name, version, inner })
+    let (Meta { name, version }, path) = own.ok_or("it holds no `Chart.yaml`")?;
+    let lacks = |what: &str| format!("`{path}` has no `{what}`");
+    Ok(Contents { name: name.ok_or_else(|| lacks("name"))?, version: version.ok_or_else(|| lacks("version"))?, inner })
 }
 
 /// What a path in a chart is.
@@ -93,8 +101,10 @@ fn place(path: &str) -> Place {
     // x, then any number of (charts, y), then the rest.
     let mut rest = &parts[1..];
     let mut deep = false;
-    while let ["charts", _, more @ ..] = rest
+    // Helm passes over what starts with `.` or `_`.
+    while let ["charts", name, more @ ..] = rest
         && !more.is_empty()
+        && !name.starts_with(['.', '_'])
     {
         (rest, deep) = (more, true);
     }
@@ -107,9 +117,13 @@ fn place(path: &str) -> Place {
 }
 
 fn meta(reader: &mut impl Read, path: &str) -> Result<Meta, String> {
-    let mut text = String::new();
-    reader.take(META_LIMIT).read_to_string(&mut text).map_err(|e| format!("`{path}`: {e}"))?;
-    let options = serde_saphyr::options! { with_snippet: false };
+    let mut bytes = Vec::new();
+    reader.take(META_LIMIT).read_to_end(&mut bytes).map_err(|e| format!("`{path}`: {e}"))?;
+    let text = manifest::decode(&bytes).map_err(|e| format!("`{path}`: {e}"))?;
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+    };
     serde_saphyr::from_str_with_options(&text, options).map_err(|e| format!("`{path}`: {e}"))
 }
 
@@ -149,6 +163,25 @@ pub(super) mod tests {
         assert_eq!((found.name.as_str(), found.version.as_str()), ("jenkins", "5.0.0"));
         let inner: Vec<&str> = found.inner.iter().map(String::as_str).collect();
         assert_eq!(inner, ["common@1.0.0", "deep@0.3.0", "lib@1.1.0", "redis@2.0.0"]);
+    }
+
+    #[test]
+    fn charts_as_other_tools_pack_them_are_read() {
+        let find = |files: &[(&str, &[u8])]| look_into(&pack(files)[..]).unwrap();
+        let own = chart("web", "1.0.0");
+        let windows = find(&[("web\\Chart.yaml", &own), ("web\\charts\\db\\Chart.yaml", &chart("db", "2.0.0"))]);
+        assert_eq!((windows.name.as_str(), windows.inner.len()), ("web", 1));
+        let nameless: &[u8] = b"description: null\nversion: null\n";
+        let odd: &[u8] =
+            b"\xef\xbb\xbfname: web\nversion: 0.9\nversion: 1.0.0\ndescription: \"one\ntwo\"\nkeywords: null\n";
+        let found = find(&[
+            ("web/charts/lib/Chart.yaml", nameless),
+            ("web/charts/_off/Chart.yaml", b"x: ["),
+            ("./web/Chart.yaml", odd),
+        ]);
+        assert_eq!((found.version.as_str(), found.inner.len()), ("1.0.0", 0));
+        let error = look_into(&pack(&[("web/Chart.yaml", nameless)])[..]).unwrap_err();
+        assert_eq!(error, "`web/Chart.yaml` has no `name`");
     }
 
     #[test]
