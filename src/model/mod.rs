@@ -8,6 +8,7 @@ pub mod image_def;
 pub mod image_def_load;
 pub mod lock;
 pub mod manifest;
+pub mod pep440;
 pub mod platform;
 pub mod profile;
 pub mod source_map;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::{Archive, Member};
+use super::record::Hashes;
 use super::{INTERPRETER, MOST_BYTES, PREFIX, metadata, record};
 use crate::base::digest::{Digest, Hasher};
 use crate::build::BuildError;
@@ -12,6 +13,7 @@ use crate::build::spool::Spool;
 use crate::build::tree::{Content, Entry};
 use crate::model::guest_path::GuestPath;
 use crate::model::lock::LockedWheel;
+use crate::model::pep440::same_version;
 use crate::model::wheel::{PythonVersion, WheelName, normalized};
 
 /// The most bytes of a text of the wheel's own.
@@ -59,8 +61,8 @@ pub fn install(place: &Place<'_>, path: &Path, spool: &mut Spool) -> Result<BTre
     let bad = |why: String| BuildError::bad(place.what, why);
     let mut archive = Archive::open(place.what, path)?;
     let info = info_dir(place, &archive)?;
-    metadata::check_format(&text(place, &mut archive, &format!("{info}/WHEEL"))?).map_err(bad)?;
-    check_metadata(place, &text(place, &mut archive, &format!("{info}/METADATA"))?)?;
+    metadata::check_format(&headers(&mut archive, &format!("{info}/WHEEL"))?).map_err(bad)?;
+    check_metadata(place, &headers(&mut archive, &format!("{info}/METADATA"))?)?;
     let record = record::read(&text(place, &mut archive, &format!("{info}/RECORD"))?)
         .map_err(|why| bad(format!("its RECORD: {why}")))?;
     let points = format!("{info}/entry_points.txt");
@@ -132,24 +134,21 @@ fn copy(
     installed: &mut Installed,
 ) -> Result<(), BuildError> {
     let bad = |why: String| BuildError::bad(place.what, why);
+    // Records need not say anything of what is not installed.
+    let Some(goal) = goal(place, name)? else { return Ok(()) };
     let expected = match record.get(name) {
-        Some(Some(hash)) if hash.starts_with("sha256=") => hash.as_str(),
-        Some(Some(hash)) => {
-            let kind = hash.split('=').next().unwrap_or_default();
-            return Err(bad(format!("its RECORD has a hash of `{name}` of kind `{kind}`; labimg knows sha256")));
-        }
+        Some(Some(hash)) => hash.as_str(),
         Some(None) => return Err(bad(format!("its RECORD has no hash of `{name}`"))),
         None => return Err(bad(format!("its RECORD does not list `{name}`"))),
     };
-    let goal = goal(place, name)?;
+    let mut before = Hashes::like(expected).map_err(|kind| {
+        bad(format!("its RECORD has a hash of `{name}` of kind `{kind}`; labimg knows sha256, sha384 and sha512"))
+    })?;
     let start = spool.position();
-    let (mut before, mut after) = (Hasher::new(), Hasher::new());
-    let mut first = goal.as_ref().is_some_and(|goal| goal.script);
+    let mut after = Hasher::new();
+    let mut first = goal.script;
     archive.each_chunk(name, member, |chunk| {
         before.update(chunk);
-        if goal.is_none() {
-            return Ok(());
-        }
         let rewritten = if std::mem::take(&mut first) { with_interpreter(chunk) } else { None };
         let chunk = rewritten.as_deref().unwrap_or(chunk);
         after.update(chunk);
@@ -158,11 +157,10 @@ fn copy(
         }
         spool.append(chunk)
     })?;
-    let found = record::hash(&before.finish());
-    if found != expected.trim_end_matches('=') {
+    let found = before.finish();
+    if found != expected {
         return Err(bad(format!("`{name}` has hash {found}, its RECORD says {expected}")));
     }
-    let Some(goal) = goal else { return Ok(()) };
     let mode = if goal.script || member.executable { 0o755 } else { 0o644 };
     let content = spool.since(start);
     let size = content.size;
@@ -188,7 +186,7 @@ fn goal(place: &Place<'_>, name: &str) -> Result<Option<Goal>, BuildError> {
     }
     let (top, rest) = name.split_once('/').unwrap_or((name, ""));
     let library = |path: &str| Ok(Some(Goal { path: place.to.join(path)?, script: false }));
-    if !top.ends_with(".data") || !names_it(place, top.trim_end_matches(".data")) {
+    if !top.strip_suffix(".data").is_some_and(|top| names_it(place, top)) {
         return library(name);
     }
     let wrong = || BuildError::bad(place.what, format!("`{name}` is in no place that wheels know"));
@@ -204,35 +202,42 @@ fn goal(place: &Place<'_>, name: &str) -> Result<Option<Goal>, BuildError> {
     }
 }
 
-/// The wheel's one `.dist-info` directory.
+/// The wheel's one `.dist-info` directory. As with pip, its name must begin with the project's; which version it is, METADATA says.
 fn info_dir(place: &Place<'_>, archive: &Archive<'_>) -> Result<String, BuildError> {
     let tops = archive.members.keys().filter_map(|name| name.split_once('/')).map(|(top, _)| top);
     let mut found: Vec<&str> = tops.filter(|top| top.ends_with(".dist-info")).collect();
     found.dedup();
     match *found.as_slice() {
-        [one] if names_it(place, one.trim_end_matches(".dist-info")) => Ok(one.to_owned()),
+        [one] if normalized(one).starts_with(&place.locked.project) => Ok(one.to_owned()),
         [] => Err(BuildError::bad(place.what, "it has no .dist-info directory")),
-        [one] => Err(BuildError::bad(place.what, format!("its `{one}` is another project's or version's"))),
+        [one] => Err(BuildError::bad(place.what, format!("its `{one}` is another project's"))),
         _ => {
             Err(BuildError::bad(place.what, format!("it has more than one .dist-info directory: {}", found.join(", "))))
         }
     }
 }
 
-/// Whether `name-version` is this wheel's.
+/// Whether `name-version` is this wheel's; either may have dashes in it.
 fn names_it(place: &Place<'_>, text: &str) -> bool {
-    let parts = text.rsplit_once('-');
-    parts.is_some_and(|(name, version)| {
-        normalized(name) == place.locked.project && metadata::same_version(version, &place.name.version)
-    })
+    let is_it = |(at, _): (usize, &str)| {
+        let (name, version) = (&text[..at], &text[at + 1..]);
+        normalized(name) == place.locked.project && same_version(version, &place.name.version)
+    };
+    text.match_indices('-').any(is_it)
 }
 
 fn check_metadata(place: &Place<'_>, text: &str) -> Result<(), BuildError> {
     let (name, version) = (metadata::header(text, "Name"), metadata::header(text, "Version"));
     let right = name.is_some_and(|name| normalized(name) == place.locked.project)
-        && version.is_some_and(|version| metadata::same_version(version, &place.locked.version));
+        && version.is_some_and(|version| same_version(version, &place.locked.version));
     let what = format!("{} {}", name.unwrap_or("nothing"), version.unwrap_or_default());
     if right { Ok(()) } else { Err(BuildError::bad(place.what, format!("its METADATA says it is {}", what.trim()))) }
+}
+
+/// A text of headers: only those in ASCII are looked at, so it need not be UTF-8.
+fn headers(archive: &mut Archive<'_>, name: &str) -> Result<String, BuildError> {
+    let bytes = archive.small(name, MOST_TEXT)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_owned())
 }
 
 fn text(place: &Place<'_>, archive: &mut Archive<'_>, name: &str) -> Result<String, BuildError> {

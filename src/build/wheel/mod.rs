@@ -25,6 +25,7 @@ use crate::build::spool::Spool;
 use crate::build::tree::{Entry, Kind, Tree};
 use crate::model::guest_path::GuestPath;
 use crate::model::lock::LockedWheel;
+use crate::model::pep440::same_version;
 use crate::model::platform::Platform;
 use crate::model::wheel::{PythonVersion, WheelName};
 
@@ -77,7 +78,7 @@ fn checked_name(
     platform: Platform,
 ) -> Result<WheelName, BuildError> {
     let name = WheelName::parse(&locked.file).map_err(|e| BuildError::bad(what, e.to_string()))?;
-    if name.project() != locked.project || !metadata::same_version(&name.version, &locked.version) {
+    if name.project() != locked.project || !same_version(&name.version, &locked.version) {
         let why = format!("the lock calls it {} {}", locked.project, locked.version);
         return Err(BuildError::bad(what, why));
     }

@@ -1,13 +1,16 @@
 //! `RECORD`: every installed file with its hash and size.
 //!
 //! Format: "Recording installed projects" (PyPA specifications): CSV as Python's `csv` writes it, hashes as
-//! `sha256=` and base64 with `-` and `_`, without padding.
+//! `sha256=` (or stronger) and base64 with `-` and `_`, without padding. Some tools pad them all the same, write paths as Windows
+//! does, or a line twice.
 
 use std::collections::BTreeMap;
 
-use crate::base::digest::Digest;
+use sha2::Digest as _;
 
-/// Reads it: hashes by path, `None` for files that carry none.
+use crate::base::digest::{Digest, Hasher};
+
+/// Reads it: hashes by path, as [`Hashes`] gives them; `None` for files that carry none.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -15,14 +18,27 @@ pub fn read(text: &str) -> Result<BTreeMap<String, Option<String>>, String> {
     let mut found = BTreeMap::new();
     for row in rows(text)? {
         let mut fields = row.into_iter();
-        let (Some(path), Some(hash)) = (fields.next(), fields.next()) else {
-            return Err("a line of it has fewer than two fields".to_owned());
-        };
-        if found.insert(path.clone(), Some(hash).filter(|hash| !hash.is_empty())).is_some() {
-            return Err(format!("it lists `{path}` twice"));
+        let (path, hash) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let path = path.replace('\\', "/");
+        let hash = Some(normal(&hash)).filter(|hash| !hash.is_empty());
+        match found.get(&path) {
+            Some(Some(known)) if hash.as_ref().is_some_and(|hash| hash != known) => {
+                return Err(format!("it lists `{path}` twice, with two hashes"));
+            }
+            Some(Some(_)) => {}
+            _ => {
+                found.insert(path, hash);
+            }
         }
     }
     Ok(found)
+}
+
+/// A hash as the format wants it.
+fn normal(hash: &str) -> String {
+    let (kind, value) = hash.trim().split_once('=').unwrap_or((hash.trim(), ""));
+    let value = value.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    if kind.is_empty() { String::new() } else { format!("{}={value}", kind.to_ascii_lowercase()) }
 }
 
 /// Splits CSV into rows of fields; fields may be quoted, quotes in them doubled.
@@ -71,8 +87,55 @@ pub fn hash(digest: &Digest) -> String {
     let hex = digest.hex();
     let bytes: Vec<u8> =
         (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect();
-    let text = crate::base::base64::encode(&bytes).replace('+', "-").replace('/', "_");
-    format!("sha256={}", text.trim_end_matches('='))
+    written("sha256", &bytes)
+}
+
+fn written(kind: &str, bytes: &[u8]) -> String {
+    let text = crate::base::base64::encode(bytes).replace('+', "-").replace('/', "_");
+    format!("{kind}={}", text.trim_end_matches('='))
+}
+
+/// Hashes bytes as a record's line does.
+pub enum Hashes {
+    /// What nearly every record has.
+    Sha256(Hasher),
+    /// Stronger.
+    Sha384(sha2::Sha384),
+    /// Stronger still.
+    Sha512(sha2::Sha512),
+}
+
+impl Hashes {
+    /// For a hash of a record.
+    ///
+    /// # Errors
+    /// The kind of a hash that labimg does not know, or that the format forbids.
+    pub fn like(expected: &str) -> Result<Self, String> {
+        match expected.split('=').next().unwrap_or_default() {
+            "sha256" => Ok(Self::Sha256(Hasher::new())),
+            "sha384" => Ok(Self::Sha384(sha2::Sha384::new())),
+            "sha512" => Ok(Self::Sha512(sha2::Sha512::new())),
+            other => Err(other.to_owned()),
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha384(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The hash as it stands in a record.
+    pub fn finish(self) -> String {
+        match self {
+            Self::Sha256(hasher) => hash(&hasher.finish()),
+            Self::Sha384(hasher) => written("sha384", &hasher.finalize()),
+            Self::Sha512(hasher) => written("sha512", &hasher.finalize()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -91,8 +154,21 @@ mod tests {
     }
 
     #[test]
+    fn records_as_other_tools_write_them_are_read() {
+        let text = "a.py,SHA256=a+b/c==,1\na.py,sha256=a-b_c,1\nx\\b.py,sha512=d,2\nx\\RECORD,,\nx/RECORD,,\nc,,\nc,sha256=e,3\n";
+        let record = read(text).unwrap();
+        let of = |path: &str| record[path].as_deref();
+        assert_eq!((of("a.py"), of("x/b.py"), of("x/RECORD")), (Some("sha256=a-b_c"), Some("sha512=d"), None));
+        assert_eq!(of("c"), Some("sha256=e"));
+        let mut strong = Hashes::like("sha512=").unwrap();
+        strong.update(b"");
+        assert!(strong.finish().starts_with("sha512=z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg_SpIdNs6c5H0NE8XYXysP-DGNKHfuwv"));
+        assert_eq!(Hashes::like("md5=x").err().as_deref(), Some("md5"));
+    }
+
+    #[test]
     fn broken_records_are_told() {
-        for text in ["a\n", "\"a,b,c\n", "a,x,1\na,y,1\n"] {
+        for text in ["\"a,b,c\n", "a,x,1\na,y,1\n"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -223,7 +223,9 @@ fn wheels_of_something_else_are_refused() {
         assert!(text.contains("not for Python 3.11 on linux/amd64"), "{text}");
     }
     let text = made.tree(&[made.wheel("foo_bar-2.0-py3-none-any.whl", &bytes)]).unwrap_err().to_string();
-    assert!(text.contains("another project's or version's"), "{text}");
+    assert!(text.contains("its METADATA says it is Foo.Bar 1.0"), "{text}");
+    let text = made.tree(&[made.wheel("other-1.0-py3-none-any.whl", &bytes)]).unwrap_err().to_string();
+    assert!(text.contains("`foo_bar-1.0.dist-info` is another project's"), "{text}");
     let (mut locked, path) = made.wheel(FILE, &bytes);
     locked.version = "2.0".to_owned();
     let text = made.tree(&[(locked, path)]).unwrap_err().to_string();
@@ -233,6 +235,46 @@ fn wheels_of_something_else_are_refused() {
     let text = made.tree(&[(locked, path)]).unwrap_err().to_string();
     assert!(text.contains("the lock says sha256:"), "{text}");
     assert!(wheel_tree(&[], &to(), "2.7", Platform::LinuxAmd64, made.dir.path()).is_err());
+}
+
+/// A wheel whose file name, `.dist-info` and METADATA have these versions, with a script in its `.data`.
+fn spelled(file: &str, info: &str, metadata: &[u8], more: &str) -> (String, Vec<u8>) {
+    let (meta, format) = (format!("{info}.dist-info/METADATA"), format!("{info}.dist-info/WHEEL"));
+    let script = format!("{info}.data/scripts/run");
+    let mut members: Members<'_> = vec![
+        (&script, b"#!python\n", 0o644),
+        (&meta, metadata, 0o644),
+        (&format, b"Wheel-Version: 1.0\n", 0o644),
+        ("foo/__pycache__/x.cpython-311.pyc", b"code", 0o644),
+    ];
+    let listed = members.iter().filter(|(path, ..)| !path.ends_with(".pyc"));
+    let lines = listed.map(|(p, b, _)| record::line(p, Some((&Digest::of(b), b.len() as u64))));
+    let (path, text) = (format!("{info}.dist-info/RECORD"), lines.collect::<String>() + more);
+    members.push((&path, text.as_bytes(), 0o644));
+    (format!("foo_bar-{file}-py3-none-any.whl"), zip_of(&members))
+}
+
+#[test]
+fn one_version_may_be_spelled_in_several_ways() {
+    let again = record::line("foo_bar-1.0.dist-info/WHEEL", Some((&Digest::of(b"Wheel-Version: 1.0\n"), 19)));
+    for (file, info, version, more) in [
+        ("2021.07.21", "foo_bar-2021.07.21", "2021.7.21", ""),
+        ("1.0", "foo_bar-1.0", "1.0.0", ""),
+        ("1.0", "Foo.Bar-1.0", "v1.0", ""),
+        ("1.0rc1", "foo_bar-1.0.rc1", "1.0-RC.1", ""),
+        ("1.0_1", "foo-bar-1.0-1", "1.0.post1", ""),
+        ("1!2.0", "foo_bar-1!2", "1!2.0", ""),
+        ("1.0", "foo_bar-1.0", "1.0", again.as_str()),
+        ("1.0", "foo_bar-1.0", "1.0", "foo_bar-1.0.dist-info\\RECORD,,\n\"x, y\",,\nlone\n"),
+    ] {
+        let made = Made::new();
+        let metadata = [b"Name: foo-bar\nVersion: ", version.as_bytes(), b"\nAuthor: J\xf6rg\n"].concat();
+        let (name, bytes) = spelled(file, info, &metadata, more);
+        let (mut locked, path) = made.wheel(&name, &bytes);
+        locked.version = version.to_owned();
+        let tree = made.tree(&[(locked, path)]).unwrap_or_else(|e| panic!("{name} {version}: {e}"));
+        assert_eq!(read(&tree, "usr/local/bin/run"), "#!/usr/bin/python3\n", "{name}");
+    }
 }
 
 /// A bit of the headers changed wherever it stands: encrypted, another compression.

@@ -3,6 +3,7 @@
 //! Formats: "Simple repository API" (PyPA specifications: PEP 503 for HTML, PEP 691 for JSON, PEP 700 for sizes).
 
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use crate::base::digest::Digest;
@@ -29,32 +30,19 @@ pub struct PageFile {
 
 #[derive(Deserialize)]
 struct Page {
-    meta: Option<Meta>,
-    files: Vec<JsonFile>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    #[serde(rename = "api-version")]
-    version: String,
-}
-
-#[derive(Deserialize)]
-struct JsonFile {
-    filename: String,
-    url: String,
     #[serde(default)]
-    hashes: std::collections::BTreeMap<String, String>,
-    size: Option<u64>,
+    meta: Value,
+    files: Vec<Value>,
 }
 
-/// The files of a page that came from `base`. Files with URLs that are neither http nor https are left out.
+/// The files of a page that came from `base`. Left out is what is no file: entries without a name or a URL, URLs that are neither
+/// http nor https. The one that is wanted is missed by its name.
 ///
 /// # Errors
 /// What is wrong with the page.
 pub fn read(content_type: &str, bytes: &[u8], base: &Url) -> Result<Vec<PageFile>, String> {
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    let files = match kind {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let files = match kind.as_str() {
         "application/vnd.pypi.simple.v1+json" | "application/json" => json(bytes, base)?,
         "application/vnd.pypi.simple.v1+html" | "text/html" | "" => html(&String::from_utf8_lossy(bytes), base),
         other => return Err(format!("it is `{other}`, neither HTML nor JSON")),
@@ -64,15 +52,27 @@ pub fn read(content_type: &str, bytes: &[u8], base: &Url) -> Result<Vec<PageFile
 
 fn json(bytes: &[u8], base: &Url) -> Result<Vec<PageFile>, String> {
     let page: Page = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    if let Some(version) = page.meta.map(|m| m.version).filter(|v| !v.starts_with("1.")) {
+    let version = page.meta.get("api-version").and_then(Value::as_str);
+    if let Some(version) = version.filter(|v| v.split('.').next() != Some("1")) {
         return Err(format!("version {version} of the API; labimg knows 1"));
     }
-    let file = |file: JsonFile| {
-        let url = join(base, &file.url)?;
-        let digest = file.hashes.get("sha256").and_then(|hex| Digest::from_hex(hex).ok());
-        Some(PageFile { name: file.filename, url, digest, size: file.size })
+    let file = |file: &Value| {
+        let text = |key: &str| file.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let url = join(base, text("url")?)?;
+        let digest = file.pointer("/hashes/sha256").and_then(Value::as_str).and_then(sha256);
+        Some(PageFile {
+            name: text("filename")?.to_owned(),
+            url,
+            digest,
+            size: file.get("size").and_then(Value::as_u64),
+        })
     };
-    Ok(page.files.into_iter().filter_map(file).collect())
+    Ok(page.files.iter().filter_map(file).collect())
+}
+
+/// A digest in hex, in either case.
+fn sha256(hex: &str) -> Option<Digest> {
+    Digest::from_hex(&hex.trim().to_ascii_lowercase()).ok()
 }
 
 /// Every anchor is a file; its name is the last part of its URL, its digest the fragment.
@@ -105,7 +105,9 @@ fn html(text: &str, base: &Url) -> Vec<PageFile> {
 }
 
 fn anchored(mut url: Url) -> Option<PageFile> {
-    let digest = url.fragment().and_then(|f| f.strip_prefix("sha256=")).and_then(|hex| Digest::from_hex(hex).ok());
+    // Beside the digest there may be `egg=…` and `subdirectory=…`.
+    let digest =
+        url.fragment().and_then(|f| f.split('&').find_map(|part| part.strip_prefix("sha256=")).and_then(sha256));
     url.set_fragment(None);
     let name = percent_decoded(url.path_segments()?.next_back()?);
     (!name.is_empty()).then_some(PageFile { name, url, digest, size: None })
@@ -141,11 +143,33 @@ fn href(tag: &str) -> Option<String> {
     Some(unescaped(value))
 }
 
-/// Character references that occur in URLs.
+/// A text with its character references resolved: those by number, and those by name that occur in URLs.
 fn unescaped(text: &str) -> String {
-    let pairs = [("&#38;", "&"), ("&#x26;", "&"), ("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&#x27;", "'")];
-    let text = pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&#43;", "+").replace("&amp;", "&")
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let reference =
+            from.find(';').filter(|end| *end <= 10).and_then(|end| Some((character(&from[1..end])?, end + 1)));
+        let (shown, used) = reference.unwrap_or(('&', 1));
+        out.push(shown);
+        rest = &from[used..];
+    }
+    out + rest
+}
+
+/// What `#43`, `#x2B` or `amp` stands for.
+fn character(name: &str) -> Option<char> {
+    let named = [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("plus", '+'), ("num", '#')];
+    let Some(number) = name.strip_prefix('#') else {
+        return named.iter().find(|(known, _)| *known == name).map(|(_, shown)| *shown);
+    };
+    let code = match number.strip_prefix(['x', 'X']) {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => number.parse(),
+    };
+    code.ok().and_then(char::from_u32)
 }
 
 fn join(base: &Url, href: &str) -> Option<Url> {
@@ -222,6 +246,28 @@ mod tests {
         ] {
             assert!(read(kind, text.as_bytes(), &base()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn odd_neighbours_are_passed_over() {
+        let json = format!(
+            r#"{{"meta":null,"files":[null,7,{{}},{{"filename":null,"url":"x"}},{{"filename":"a.whl","url":null}},
+               {{"filename":"b.whl","url":"b.whl","hashes":null,"size":"many","yanked":null}},
+               {{"filename":"c.whl","url":"c.whl","hashes":{{"sha256":"{}","md5":null}},"size":null}}]}}"#,
+            HEX.to_uppercase()
+        );
+        let files = read("Application/JSON; charset=UTF-8", json.as_bytes(), &base()).unwrap();
+        let short: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.digest.is_some(), f.size)).collect();
+        assert_eq!(short, [("b.whl", false, None), ("c.whl", true, None)]);
+        let html = format!(
+            "<a href='http://[bad/'>x</a><a href>y</a><a href=''>z</a><a name=top>t</a><a href='d&#46;whl#egg=d&amp;sha256={}'>d</a>\
+             <a href='e.whl#sha256=short'>e</a><a href='mailto:x@y'>m</a><a href='f&#x2B;1.whl?a=1&b;c&#xzz;'>f</a>",
+            HEX.to_uppercase()
+        );
+        let files = read("TEXT/HTML", html.as_bytes(), &base()).unwrap();
+        let short: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.digest.is_some())).collect();
+        assert_eq!(short, [("d.whl", true), ("e.whl", false), ("f+1.whl", false)]);
+        assert_eq!(files[2].url.query(), Some("a=1&b;c&"));
     }
 
     #[test]

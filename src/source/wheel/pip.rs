@@ -111,7 +111,7 @@ impl Chosen {
         let wrong = |e| WheelError::Pip {
             said: format!("its report has a digest of {} that is none: {e}", self.metadata.name),
         };
-        text.map(|hex| Digest::from_hex(hex).map_err(wrong)).transpose()
+        text.map(|hex| Digest::from_hex(&hex.to_ascii_lowercase()).map_err(wrong)).transpose()
     }
 }
 

@@ -7,6 +7,7 @@ use super::find;
 use super::page::PageFile;
 use super::pip::name_of;
 use super::{Target, WheelError};
+use crate::model::pep440::same_version;
 use crate::model::url_policy::shown;
 use crate::model::wheel::{WheelName, normalized};
 use crate::source::SourceError;
@@ -126,12 +127,6 @@ fn missing(files: &[PageFile], requirement: String, project: String, said: &str,
 fn exact_version(requirement: &str) -> Option<String> {
     let version = requirement.split(';').next()?.split_once("==")?.1.trim_start_matches('=').trim();
     (!version.contains(['*', ',', '<', '>', '!', '~'])).then(|| version.to_owned())
-}
-
-/// Versions that differ in closing zeros only are one.
-fn same_version(a: &str, b: &str) -> bool {
-    let plain = |v: &str| v.trim_end_matches(".0").to_ascii_lowercase();
-    plain(a) == plain(b)
 }
 
 /// The version of a source distribution of `project`.
