@@ -16,7 +16,7 @@ use fault::{Fault, good, status};
 use labimg::base::digest::Digest;
 use labimg::base::report::Silent;
 use labimg::model::lock::{Lock, LockedPackage, PackageSet};
-use labimg::source::debian::{Resolved, SuiteRequest, resolve};
+use labimg::source::debian::{Resolved, SuiteRequest, fetch_package, resolve};
 use labimg::source::fetch::{fetch_lock, missing};
 use labimg::source::{ErrorKind, Net, NetOptions, SourceError};
 use labimg::store::{Access, Store};
@@ -343,7 +343,6 @@ async fn what_can_not_be_is_explained() {
 async fn what_a_suite_has_not_is_named() {
     let world = World::new(|repo, key| {
         small(repo, key);
-        Suite::new("debian", "trixie").raw("Package: x\nVersion: 1\nArchitecture: amd64\n\n").sign(repo, key);
         let other = repo.files["/debian/dists/bookworm/InRelease"].clone();
         repo.files.insert("/debian/dists/sid/InRelease".to_owned(), other);
     })
@@ -359,13 +358,57 @@ async fn what_a_suite_has_not_is_named() {
         (ask("bookworm", "main", "riscv64"), "bookworm has no architecture `riscv64`; it has all, amd64, arm64"),
         (ask("sid", "main", "amd64"), "is suite `bookworm`, not `sid`"),
         (ask("../x", "main", "amd64"), "suite `../x`"),
-        (ask("trixie", "main", "amd64"), "line 1, package x: its size is ``"),
         (ask("buster", "main", "amd64"), "dists/buster/InRelease` is not there"),
     ] {
         let (_, said, _) = world.fails(&request).await;
         assert!(said.contains(text), "{said}");
     }
     assert!(world.resolve(&ask("bookworm", "main", "arm64")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_odd_entry_is_judged_where_it_is_wanted() {
+    let odd =
+        "Package: x\nVersion: 1\nArchitecture: amd64\n\nPackage: y\nVersion: 1_0\nArchitecture: amd64\nDepends: (\n\n";
+    let world = World::new(|repo, key| {
+        let suite =
+            usual(repo).raw(odd).package(repo, "wants-y 1", "amd64", "Depends: y").field("Acquire-By-Hash", "no");
+        let release = suite.release(repo).replace("Architectures: all amd64 arm64\n", "no field at all\n");
+        let release = release.replace("SHA256:\n", "SHA256:\n short 7 main/binary-i386/Packages.gz\n");
+        repo.files.insert("/debian/dists/bookworm/InRelease".to_owned(), key.sign(&release));
+    })
+    .await;
+    for again in [false, true] {
+        let found = world.resolve(&world.request(&["lib"])).await.unwrap();
+        assert_eq!(labels(&found), ["lib 2.1-1 amd64"], "read again from the store: {again}");
+    }
+    let (kind, said, hint) = world.fails(&world.request(&["lib", "x"])).await;
+    assert_eq!(kind, ErrorKind::Content);
+    assert!(said.contains("Packages") && said.contains("package x: its size is ``"), "{said}");
+    assert!(hint.contains("from another suite or a snapshot"), "{hint}");
+    let (_, said, _) = world.fails(&world.request(&["wants-y"])).await;
+    assert!(said.contains("wants-y needs y, but bookworm has no y that can be read (`"), "{said}");
+    let i386 = SuiteRequest { sets: vec![set("image web", "i386", &["lib"])], ..world.request(&[]) };
+    let (_, said, _) = world.fails(&i386).await;
+    assert!(said.contains("`short 7 main/binary-i386/Packages.gz` under SHA256 has no digest and size"), "{said}");
+}
+
+#[tokio::test]
+async fn packages_are_found_below_a_slash() {
+    let world = World::new(|repo, key| {
+        let suite = usual(repo);
+        suite.sign(repo, key);
+        let slashed = Suite::new("debian", "trixie");
+        let index = "Package: lib\nVersion: 9\nArchitecture: amd64\nFilename: /./pool//main/lib_2.1-1_amd64.deb\n";
+        let deb = &repo.files["/debian/pool/main/lib_2.1-1_amd64.deb"];
+        let index = format!("{index}Size: {}\nSHA256: {}\n\n", deb.len(), Digest::of(deb).hex().to_uppercase());
+        slashed.raw(&index).sign(repo, key);
+    })
+    .await;
+    let request = SuiteRequest { suites: vec!["trixie".to_owned()], ..world.request(&["lib"]) };
+    let found = world.resolve(&request).await.unwrap();
+    assert_eq!(found.packages[0].path, "pool/main/lib_2.1-1_amd64.deb");
+    fetch_package(&world.net(), &world.store, &found.suites[0], &found.packages[0]).await.unwrap();
 }
 
 #[tokio::test]

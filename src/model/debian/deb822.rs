@@ -60,9 +60,9 @@ impl<'a> Stanza<'a> {
         Fields { text: self.text, at: 0 }
     }
 
-    /// The value of the first field of that name; a line that is no field ends the search.
+    /// The value of the first field of that name; lines that are no fields are passed over.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let mut fields = self.fields().map_while(Result::ok);
+        let mut fields = self.fields().filter_map(Result::ok);
         fields.find(|f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value)
     }
 }

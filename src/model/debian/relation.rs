@@ -153,6 +153,8 @@ fn restriction(text: &str) -> Result<(Operator, &str), String> {
         "=" => Operator::Equal,
         ">=" | ">" => Operator::AtLeast,
         ">>" => Operator::Greater,
+        // As dpkg and apt read it.
+        "" => Operator::Equal,
         _ => return Err("versions are compared with << <= = >= >>".to_owned()),
     };
     let version = version.trim();
@@ -180,6 +182,7 @@ mod tests {
         assert_eq!((read[2][0].qualifier, read[2][0].to_string().as_str()), (Some("any"), "python3:any (<< 3.12)"));
         assert_eq!((read[3][0].name, read[3][0].version), ("x", None));
         assert_eq!(read[4][0].version, Some((Operator::Equal, "1:2-3")));
+        assert_eq!(parse("a (1)").unwrap().version, Some((Operator::Equal, "1")));
         assert_eq!(groups(" ").count(), 0);
     }
 
@@ -201,20 +204,9 @@ mod tests {
 
     #[test]
     fn what_is_no_relation() {
-        for text in [
-            "",
-            "(>= 1)",
-            "a (1)",
-            "a (>= )",
-            "a (>= 1",
-            "a b",
-            "a:",
-            "a (=> 1)",
-            "a (>= 1) b",
-            "a (>= 1 2)",
-            "|",
-            "a |",
-        ] {
+        for text in
+            ["", "(>= 1)", "a (>= )", "a (>= 1", "a b", "a:", "a (=> 1)", "a (>= 1) b", "a (>= 1 2)", "|", "a |"]
+        {
             assert!(check(text).is_err() || text.is_empty(), "{text}");
         }
     }

@@ -248,6 +248,10 @@ impl DebianError {
                 "leave a package out, or take a suite beside this one that has what is needed: suites = [...] in [debian.NAME]"
                     .to_owned()
             }
+            Self::Stanza { .. } => {
+                "the archive wrote it so: take the package from another suite or a snapshot, suites = [...] or snapshot = \"…\" in [debian.NAME]"
+                    .to_owned()
+            }
             Self::NoSuite { .. } => "locks are not edited by hand: restore it, or lock again".to_owned(),
             _ => return None,
         })

@@ -1,6 +1,7 @@
 //! Why a set of packages can not be, as a person would tell it.
 
 use super::DebianError;
+use super::odd::Odd;
 use super::resolve::{By, Clash, Search};
 use super::universe::{Id, Universe};
 use crate::model::debian::relation::{self, Relation};
@@ -11,6 +12,12 @@ const ALIKE: f64 = 0.8;
 
 /// How many links of a chain are told.
 const LONGEST: usize = 12;
+
+/// A package is wanted whose entry is not as it must be.
+pub fn odd(odd: &Odd<'_>) -> DebianError {
+    let (url, line, package, why) = (odd.url.to_owned(), odd.line, odd.name.to_owned(), odd.why.to_owned());
+    DebianError::Stanza { url, line, package, why }
+}
 
 /// Nobody has a package of that name.
 pub fn unknown(all: &Universe<'_>, set: &PackageSet, name: &str) -> DebianError {
@@ -43,7 +50,12 @@ pub fn unmet(search: &Search<'_>, owner: Id, group: &str) -> String {
     let mut lacking = Vec::new();
     for relation in relation::alternatives(group).filter_map(Result::ok) {
         match lack(search, &relation) {
-            Lack::Nothing => lacking.push(format!("nothing called {}", relation.name)),
+            Lack::Nothing => lacking.push(match search.universe().odd(relation.name) {
+                Some(odd) => {
+                    format!("no {} that can be read (`{}`, line {}: {})", odd.name, odd.url, odd.line, odd.why)
+                }
+                None => format!("nothing called {}", relation.name),
+            }),
             Lack::Has(text) => lacking.push(text),
             Lack::Other(text) => reasons.push(text),
         }

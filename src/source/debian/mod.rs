@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mirror` | where an archive is |
 //! | `release`, `verify` | Release files and their signatures |
-//! | `index`, `ahead` | package indices, their short form in the store |
+//! | `index`, `shorten`, `odd`, `ahead` | package indices, their short form in the store |
 //! | `universe` | all packages of an architecture, merged over suites |
 //! | `resolve`, `explain` | the closure of a set, and why there is none |
 //! | `package` | locked packages into the store |
@@ -15,9 +15,11 @@ mod ahead;
 mod error;
 mod explain;
 mod index;
+mod odd;
 mod package;
 mod release;
 mod resolve;
+mod shorten;
 mod universe;
 mod verify;
 

@@ -38,6 +38,9 @@ pub struct SuiteAt {
     pub now: u64,
 }
 
+/// Package indices by their path below the suite: digest and size, or what is wrong with the line.
+pub type Indices = BTreeMap<String, Result<(Digest, u64), String>>;
+
 /// A verified Release file.
 #[derive(Debug, Clone)]
 pub struct Release {
@@ -49,14 +52,14 @@ pub struct Release {
     pub date: u64,
     /// Whether indices can be asked for by their digest.
     pub by_hash: bool,
-    /// Architectures it has.
+    /// Architectures it has; none where it does not say.
     pub architectures: Vec<String>,
-    /// Components it has, without what stands before a `/`.
+    /// Components it has, without what stands before a `/`; none where it does not say.
     pub components: Vec<String>,
     /// Whether packages for every architecture have indices of their own.
     pub split_all: bool,
-    /// Package indices by their path below the suite.
-    pub indices: BTreeMap<String, (Digest, u64)>,
+    /// Package indices.
+    pub indices: Indices,
 }
 
 /// Brings and verifies the Release file of a suite.
@@ -89,12 +92,10 @@ fn judged_at(at: &SuiteAt) -> Result<u64, SourceError> {
 fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, SourceError> {
     let bad = |why: String| DebianError::Release { url: url.to_owned(), why };
     let stanza = deb822::stanzas(text).next().ok_or_else(|| bad("it is empty".to_owned()))?;
-    if let Some(error) = stanza.fields().find_map(Result::err) {
-        return Err(bad(error.to_string()).into());
-    }
     let get = |name: &str| stanza.get(name).unwrap_or_default();
     let names = [get("Codename"), get("Suite")];
-    if !names.contains(&suite) {
+    // One that does not say which suite it is contradicts nobody: apt takes it.
+    if !names.contains(&suite) && names.iter().any(|name| !name.is_empty()) {
         let found = names.iter().find(|n| !n.is_empty()).copied().unwrap_or("?").to_owned();
         return Err(DebianError::OtherSuite { url: url.to_owned(), asked: suite.to_owned(), found }.into());
     }
@@ -117,21 +118,32 @@ fn parse(text: &str, url: &str, digest: Digest, suite: &str) -> Result<Release, 
 }
 
 /// The package indices among the files a Release file lists.
-fn indices(listed: Option<&str>, url: &str) -> Result<BTreeMap<String, (Digest, u64)>, SourceError> {
+///
+/// A line that is wrong is kept as that: whoever wants that very index is told.
+fn indices(listed: Option<&str>, url: &str) -> Result<Indices, SourceError> {
     let bad = |why: String| DebianError::Release { url: url.to_owned(), why };
     let listed = listed.ok_or_else(|| bad("it has no SHA256 digests".to_owned()))?;
     let mut found = BTreeMap::new();
     for line in deb822::lines(listed).filter(|line| line.contains("/binary-") && line.contains("/Packages")) {
-        let mut words = line.split_ascii_whitespace();
-        let entry = (words.next(), words.next(), words.next());
-        let (Some(digest), Some(size), Some(path)) = entry else {
-            return Err(bad(format!("`{line}` under SHA256 is no file")).into());
-        };
-        let digest = Digest::from_hex(digest).map_err(|e| bad(e.to_string()))?;
-        let size = size.parse().map_err(|_| bad(format!("`{line}` under SHA256 has no size")))?;
-        found.insert(path.to_owned(), (digest, size));
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let Some(path) = words.last() else { continue };
+        let path = path.trim_start_matches("./").to_owned();
+        let read = file(&words).ok_or_else(|| {
+            let shown: String = line.chars().take(200).collect();
+            format!("`{shown}` under SHA256 has no digest and size")
+        });
+        // Of two lines the one that can be read counts.
+        if read.is_ok() || !found.contains_key(&path) {
+            found.insert(path, read);
+        }
     }
     Ok(found)
+}
+
+/// Digest and size of a line `digest size path`.
+fn file(words: &[&str]) -> Option<(Digest, u64)> {
+    let [digest, size, _] = words else { return None };
+    Some((Digest::from_hex(&digest.to_ascii_lowercase()).ok()?, size.parse().ok()?))
 }
 
 /// Whether it is of the time it is judged at: not over, and not younger than the snapshot it is to be.
@@ -161,10 +173,11 @@ impl Release {
             let (suite, name, has) = (suite.to_owned(), name.to_owned(), has.to_vec());
             Err(DebianError::NotInSuite { suite, what, name, has }.into())
         };
-        if !self.components.iter().any(|c| c == component) {
+        let lists = |list: &[String], name: &str| list.is_empty() || list.iter().any(|known| known == name);
+        if !lists(&self.components, component) {
             return lacks("component", component, &self.components);
         }
-        if !self.architectures.iter().any(|a| a == architecture) {
+        if !lists(&self.architectures, architecture) {
             return lacks("architecture", architecture, &self.architectures);
         }
         Ok(())
@@ -201,12 +214,24 @@ mod tests {
     }
 
     #[test]
+    fn odd_neighbours_and_missing_fields_spoil_nothing() {
+        let text = format!(
+            "Date: Sat, 11 Jul 2026 10:16:37 UTC\nno field\nSHA256:\n abc 0 main/binary-i386/Packages\n x main/binary-arm/Packages\n \
+             {} 7 ./main/binary-amd64/Packages\n main/binary-amd64/Packages.xz\n",
+            HEX.to_uppercase()
+        );
+        let release = read(&text, "x").unwrap();
+        assert!(release.check("x", "main", "amd64").is_ok() && !release.split_all);
+        assert_eq!(release.indices["main/binary-amd64/Packages"].clone().unwrap().1, 7);
+        let bad = ["main/binary-i386/Packages", "main/binary-arm/Packages", "main/binary-amd64/Packages.xz"];
+        assert!(bad.iter().all(|path| release.indices[*path].is_err()));
+    }
+
+    #[test]
     fn what_is_wrong_with_one_is_told() {
         assert_eq!(read(&text(""), "bookworm").unwrap_err(), "u is suite `x`, not `bookworm`");
         assert!(read("Suite: x\nDate: today\n", "x").unwrap_err().contains("`Date` is `today`"));
         assert!(read("Suite: x\nDate: Sat, 11 Jul 2026 10:16:37 UTC\n", "x").unwrap_err().contains("no SHA256"));
         assert!(read("", "x").unwrap_err().contains("empty"));
-        let short = text("").replace(&format!("{HEX} 0 main/b"), "abc 0 main/b");
-        assert!(read(&short, "x").unwrap_err().contains("not a sha256 digest"));
     }
 }

@@ -83,6 +83,9 @@ pub fn resolve<'a>(all: &'a Universe<'a>, set: &'a PackageSet) -> Result<Vec<Id>
     let asked = set.want.iter().map(|name| Ok((search.wanted(set, name)?, By::Asked)));
     let mut roots = asked.collect::<Result<Vec<_>, DebianError>>()?;
     if set.essential {
+        if let Some(odd) = all.essential_odd() {
+            return Err(explain::odd(odd));
+        }
         roots.extend(all.essential().iter().map(|id| (*id, By::Essential)));
     }
     for (id, by) in roots {
@@ -109,6 +112,9 @@ impl<'a> Search<'a> {
     fn wanted(&self, set: &PackageSet, name: &str) -> Result<Id, DebianError> {
         if let Some(id) = self.all.named(name) {
             return Ok(id);
+        }
+        if let Some(odd) = self.all.odd(name) {
+            return Err(explain::odd(odd));
         }
         let mut providers: Vec<Id> = self.all.providers(name).iter().map(|p| p.by).collect();
         providers.dedup();
@@ -262,6 +268,10 @@ mod tests {
     /// One line of the short form: `name version`, then fields by their first letter: `d:` depends, `p:` provides,
     /// `c:` conflicts, `b:` breaks, `e` essential.
     fn line(text: &str) -> String {
+        if let Some(name) = text.strip_prefix("! ") {
+            let essential = if name == "base" { "E" } else { "" };
+            return format!("!\t{name}\t{essential}\t7\thttp://h/Packages\tits size is `x`\n");
+        }
         let mut parts = text.split(';').map(str::trim);
         let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
         let (mut depends, mut provides, mut conflicts, mut breaks, mut essential, mut priority) =
@@ -369,6 +379,24 @@ mod tests {
             closure(&["a 1;c:b", "b 1"], &["a", "b"]).unwrap_err(),
             "image x: b was asked for, but a 1 conflicts with b, and a was asked for"
         );
+    }
+
+    #[test]
+    fn odd_entries_are_judged_where_they_are_wanted() {
+        let lines = ["a 1", "app 1;d:odd", "either 1;d:odd | a", "p 1;p:odd2", "! odd", "! odd2"];
+        assert_eq!(closure(&lines, &["a"]).unwrap(), ["a 1"]);
+        assert_eq!(closure(&lines, &["either"]).unwrap(), ["a 1", "either 1"]);
+        for name in ["odd", "odd2"] {
+            let error = closure(&lines, &[name]).unwrap_err();
+            assert_eq!(error, format!("`http://h/Packages`, line 7, package {name}: its size is `x`"));
+        }
+        let error = closure(&lines, &["app"]).unwrap_err();
+        assert!(error.contains("no odd that can be read (`http://h/Packages`, line 7: its size is `x`)"), "{error}");
+        assert_eq!(closure_of(&[&lines, &["odd 2"]], &["app"], false).unwrap(), ["app 1", "odd 2"]);
+        let base = ["a 1", "! base"];
+        assert!(closure_of(&[&base], &["a"], true).unwrap_err().contains("package base: its size"));
+        assert!(closure_of(&[&base], &["a"], false).is_ok());
+        assert!(closure_of(&[&base, &["base 1;e"]], &["a"], true).is_ok());
     }
 
     #[test]

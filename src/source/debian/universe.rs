@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::index::Row;
+use super::odd::Odd;
 use crate::model::debian::relation::{self, Relation};
 use crate::model::debian::version;
 
@@ -25,6 +26,7 @@ pub struct Universe<'a> {
     names: HashMap<&'a str, Id>,
     provided: HashMap<&'a str, Vec<Provided<'a>>>,
     essential: Vec<Id>,
+    odd: HashMap<&'a str, Odd<'a>>,
     /// The architecture.
     pub architecture: &'a str,
     /// The suites' names.
@@ -52,8 +54,13 @@ impl<'a> Universe<'a> {
     pub fn new(sources: &'a [Source], suites: &'a [String], architecture: &'a str) -> Self {
         let count = sources.iter().map(|s| s.text.len() / 300).sum();
         let (mut packages, mut names) = (Vec::with_capacity(count), HashMap::with_capacity(count));
+        let mut odd = HashMap::new();
         for source in sources {
             for line in source.text.lines() {
+                if let Some(entry) = Odd::parse(line) {
+                    odd.entry(entry.name).or_insert(entry);
+                    continue;
+                }
                 let mut fields = line.split('\t');
                 let (Some(name), Some(version)) = (fields.next(), fields.next()) else { continue };
                 let package = Package { line, name, version, suite: source.suite };
@@ -65,7 +72,8 @@ impl<'a> Universe<'a> {
                 }
             }
         }
-        let mut all = Self { packages, names, provided: HashMap::new(), essential: Vec::new(), architecture, suites };
+        let (provided, essential) = (HashMap::new(), Vec::new());
+        let mut all = Self { packages, names, provided, essential, odd, architecture, suites };
         all.look_into();
         all
     }
@@ -99,6 +107,17 @@ impl<'a> Universe<'a> {
     /// The package of that name.
     pub fn named(&self, name: &str) -> Option<Id> {
         self.names.get(name).copied()
+    }
+
+    /// The entry of that name that is not as it must be. There may be a right one in another suite.
+    pub fn odd(&self, name: &str) -> Option<&Odd<'a>> {
+        self.odd.get(name)
+    }
+
+    /// Essential packages that nobody can have, as each of their entries is odd; the first by name.
+    pub fn essential_odd(&self) -> Option<&Odd<'a>> {
+        let lost = self.odd.values().filter(|odd| odd.essential && self.named(odd.name).is_none());
+        lost.min_by_key(|odd| odd.name)
     }
 
     /// Who provides that name.
