@@ -8,8 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::args::Global;
-use crate::base::bounds::PROFILE_BYTES;
-use crate::base::{bounded, shown};
+use crate::base::{bounded, bounds, shown};
 use crate::ops::OpsError;
 use crate::source::options::{NetOptions, ProxyOptions};
 
@@ -216,7 +215,7 @@ pub fn resolve(global: &Global, env: &Env, profile: Option<&Path>, stores: bool)
 }
 
 fn read_file(path: &Path) -> Result<Option<SettingsFile>, OpsError> {
-    let text = match bounded::read_text(path, PROFILE_BYTES) {
+    let text = match bounded::read_text(path, bounds::PROFILE_BYTES) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e.into()),
@@ -239,6 +238,7 @@ fn wrong_file(path: &Path, text: &str, error: &toml::de::Error) -> OpsError {
         format!(":{line}:{column}")
     });
     let why = crate::model::url_policy::masked(&unquoted(error.message().trim_end()));
+    let why = shown::cut(&why, bounds::FINDING_CHARS);
     let message = format!("settings file `{}{}`: {why}", path.display(), place.unwrap_or_default());
     match did_you_mean(&why) {
         Some(name) => OpsError::hinted(message, format!("did you mean `{name}`?")),

@@ -19,7 +19,7 @@ pub(super) fn cluster(given: Option<&Loc<String>>, owner: &Loc<String>, known: &
         Some(name) => found.must_exist(name, "cluster", known),
         None if known.len() > 1 => {
             found.add(&owner.span(), format!("`{}` does not say which cluster it is for", **owner)).hint =
-                Some(format!("add `cluster = …`; there are {}", known.iter().copied().collect::<Vec<_>>().join(", ")));
+                Some(format!("add `cluster = …`; there are {}", some_of(&known.iter().copied().collect::<Vec<_>>())));
         }
         None => {}
     }
@@ -84,6 +84,14 @@ pub(super) fn is_duration(text: &Loc<String>, found: &mut Findings<'_>) {
     }
 }
 
+/// Names for a message: the first few of many.
+pub(super) fn some_of(names: &[&str]) -> String {
+    const MOST: usize = 50;
+    let more = names.len().saturating_sub(MOST);
+    let listed = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
+}
+
 /// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself. `waits` holds names and
 /// what each waits for; `kind` is what people call them.
 pub(super) fn cycles<'a>(
@@ -91,25 +99,26 @@ pub(super) fn cycles<'a>(
     waits: impl Iterator<Item = (&'a Loc<String>, Names<'a>)>,
     found: &mut Findings<'_>,
 ) {
-    let mut waiting: BTreeMap<&str, (&Loc<String>, Names<'_>)> = waits.map(|(n, w)| (n.as_str(), (n, w))).collect();
-    let known: Names<'_> = waiting.keys().copied().collect();
-    for (_, after) in waiting.values_mut() {
-        after.retain(|name| known.contains(name));
+    let waiting: BTreeMap<&str, (&Loc<String>, Names<'_>)> = waits.map(|(n, w)| (n.as_str(), (n, w))).collect();
+    // For each, how many it still waits for, and who waits for it.
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut waiters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, (_, after)) in &waiting {
+        let after = after.iter().filter(|name| waiting.contains_key(*name));
+        left.insert(name, after.clone().count());
+        after.for_each(|for_it| waiters.entry(for_it).or_default().push(name));
     }
-    loop {
-        let free: Vec<&str> = waiting.iter().filter(|(_, (_, after))| after.is_empty()).map(|(n, _)| *n).collect();
-        if free.is_empty() {
-            break;
-        }
-        for name in free {
-            waiting.remove(name);
-            for (_, after) in waiting.values_mut() {
-                after.remove(name);
-            }
+    let mut free: Vec<&str> = left.iter().filter(|(_, n)| **n == 0).map(|(name, _)| *name).collect();
+    while let Some(name) = free.pop() {
+        left.remove(name);
+        for waiter in waiters.remove(name).unwrap_or_default() {
+            let Some(n) = left.get_mut(waiter) else { continue };
+            *n -= 1;
+            free.extend((*n == 0).then_some(waiter));
         }
     }
-    if let Some((name, _)) = waiting.values().next() {
-        let names = waiting.keys().copied().collect::<Vec<_>>().join(", ");
+    if let Some((name, _)) = left.keys().next().and_then(|first| waiting.get(first)) {
+        let names = some_of(&left.keys().copied().collect::<Vec<_>>());
         found.add(&name.span(), format!("these {kind}s wait for each other in a circle: {names}"));
     }
 }
