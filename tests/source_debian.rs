@@ -298,7 +298,10 @@ async fn a_vanished_package_names_the_snapshot_that_has_it() {
     let error = fetch_lock(&world.net(), &world.store, &lock).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let (text, hint) = (error.to_string(), error.hint().unwrap());
-    assert!(text.starts_with("package lib 2.1-1 amd64 is gone from ") && text.contains("20260712T101637Z"), "{text}");
+    assert!(
+        text.starts_with("debian lab: package lib 2.1-1 amd64 is gone from ") && text.contains("20260712T101637Z"),
+        "{text}"
+    );
     assert!(
         hint.contains("--mirror debian-snapshot=URL") && hint.ends_with("labimg lock PROFILE --update lab"),
         "{hint}"

@@ -165,7 +165,7 @@ async fn what_can_not_be_had_is_told_to_who_wrote_it() {
         (&["needs-source"], &["`only-source` has no wheel"]),
         (&["windows==1.0"], &["no wheel for Python 3.11 on linux/amd64", "cp311-cp311-win_amd64"]),
         (&["future"], &["no wheel for Python 3.11 on linux/amd64", "manylinux_2_99"]),
-        (&["mid==7"], &["no version of `mid` satisfies `mid==7`", "1.0, 1.1"]),
+        (&["mid==7"], &["no version of `mid` satisfies `mid==7`", "1.1, 1.0"]),
         (&["picky", "eager"], &["exclude each other", "picky 1.0 depends on mid<1.1"]),
         (&["nobody-has-it"], &["no index has a project `nobody-has-it`", "/simple"]),
         (&["mid=1"], &["pip does not understand it"]),

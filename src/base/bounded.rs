@@ -148,7 +148,7 @@ mod tests {
     fn toml_is_counted_as_it_is_meant() {
         let lines = |line: &str, n: usize| line.repeat(n);
         assert_eq!(
-            toml(&lines("# a = [1,2,3]\nx = 'a,b,[,{'\n", TOML_VALUES)),
+            toml(&lines("# a = [1,2,3]\nx = 'a,b,[,{'\n", TOML_VALUES + 1)),
             Err(TooMuch {
                 at: "# a = [1,2,3]\n".len() * (TOML_VALUES + 1) + "x = 'a,b,[,{'\n".len() * TOML_VALUES + 2,
                 why: format!("it has more than {TOML_VALUES} values"),

@@ -55,6 +55,9 @@ pub const XZ_MEMORY: u64 = 128 << 20;
 /// Characters of a foreign name or value that a message repeats.
 pub const SHOWN_CHARS: usize = 200;
 
+/// Characters of what is wrong at one place of a text: an unknown key may be as long as the text.
+pub const FINDING_CHARS: usize = 2000;
+
 /// Characters of a whole message, its causes included. A person reads less; a list of a hundred findings fits.
 pub const MESSAGE_CHARS: usize = 64 * 1024;
 

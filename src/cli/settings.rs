@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::args::Global;
 use super::local_settings::{self, Policy};
-use crate::base::bounds::PROFILE_BYTES;
+use crate::base::bounds::{FINDING_CHARS, PROFILE_BYTES};
 use crate::base::{bounded, regular, shown};
 use crate::ops::OpsError;
 use crate::ops::local::LocalRoots;
@@ -294,6 +294,7 @@ fn wrong_file(path: &Path, text: &str, error: &toml::de::Error) -> OpsError {
         format!(":{line}:{column}")
     });
     let why = crate::model::url_policy::masked(&unquoted(error.message().trim_end()));
+    let why = shown::cut(&why, FINDING_CHARS);
     let message = format!("settings file `{}{}`: {why}", path.display(), place.unwrap_or_default());
     match did_you_mean(&why) {
         Some(name) => OpsError::hinted(message, format!("did you mean `{name}`?")),

@@ -128,8 +128,10 @@ pub fn nothing(session: &Session, bundle: &Path) -> Option<LabError> {
         lines.push(format!("labimg export {} --docker -o - | docker load", word(bundle)));
     }
     if lines.is_empty() {
-        lines
-            .push(format!("labimg ls {0} shows what it holds, labimg cat {0} NAME writes one thing out", word(bundle)));
+        lines.push(format!(
+            "`labimg ls {0}` shows what it holds, `labimg cat {0} NAME` writes one thing out",
+            word(bundle)
+        ));
     }
     let what = format!("labimg brings up nothing of lab `{}`", session.name());
     Some(LabError::failed(what, why).hint(lines.join("\n")))

@@ -7,13 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::url_policy::masked;
+use crate::base::bounds::FINDING_CHARS;
 use crate::base::shown;
 
 /// Characters of a line that a finding shows.
 const LINE_CHARS: usize = 400;
-
-/// Characters of a finding's message.
-const FINDING_CHARS: usize = 2000;
 
 /// A value with the place it was written at. Reads, compares and serialises as the value.
 #[derive(Clone, Default)]

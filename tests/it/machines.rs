@@ -172,7 +172,7 @@ fn a_home_without_room_says_how_much_a_box_needs() {
     let mut command = std::process::Command::new("unshare");
     world.hermetic(&mut command).args(["-m", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_labimg")]);
     let run = world.seen(&command.output().unwrap()).ends(1);
-    let run = run.says(&["there is no room", "it needs 3 MiB", "VAGRANT_HOME"]);
+    let run = run.says(&["there is no room", "it needs 2.86 MiB", "VAGRANT_HOME"]);
     assert!(!run.err.contains("box.img") && !run.err.contains("metadata.json"), "{}", run.err);
 }
 

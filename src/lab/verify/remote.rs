@@ -45,7 +45,7 @@ fn target(check: &SshCheck, session: &Session) -> Result<Target, String> {
     let host = session.profile.host.iter().find(|h| *h.name == *check.host);
     let host = host.ok_or_else(|| format!("there is no host `{}`", *check.host))?;
     if host.reach != Reach::Vagrant {
-        let why = "this version of labimg logs in to machines of Vagrant only";
+        let why = "this version logs in to machines of Vagrant only";
         return Err(format!("host `{}` is none of Vagrant's: {why}", *host.name));
     }
     let Some(folder) = &session.machine.vagrant else {

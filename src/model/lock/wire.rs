@@ -209,7 +209,7 @@ pub fn parse(text: &str) -> Result<Lock, LockReadError> {
         LockReadError::Syntax {
             line: before.matches('\n').count() + 1,
             column,
-            message: shown::shortened(&masked(&message.trim_end().replace('\n', ", ")), bounds::MESSAGE_CHARS),
+            message: shown::shortened(&masked(&message.trim_end().replace('\n', ", ")), bounds::FINDING_CHARS),
         }
     };
     let syntax = |e: toml::de::Error| at(e.span().map_or(0, |s| s.start.min(text.len())), e.message());
@@ -387,6 +387,6 @@ mod tests {
         assert_eq!(wrong(&"#".repeat(bounds::LOCK_BYTES as usize + 1)), "1:1: a lock has at most 8 MiB");
         let told = wrong(&format!("version = 1\nx = [{}]", "0,".repeat(300_000)));
         assert!(told.starts_with("2:") && told.contains("more than 250000 values"), "{told}");
-        assert!(wrong(&format!("version = 1\n{} = 1", "a".repeat(1 << 20))).len() < 2 * bounds::MESSAGE_CHARS);
+        assert!(wrong(&format!("version = 1\n{} = 1", "a".repeat(1 << 20))).len() < 2 * bounds::FINDING_CHARS);
     }
 }

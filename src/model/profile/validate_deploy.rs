@@ -20,7 +20,7 @@ pub(super) fn cluster(given: Option<&Loc<String>>, owner: &Loc<String>, known: &
         Some(name) => found.must_exist(name, "cluster", known),
         None if known.len() > 1 => {
             found.add(&owner.span(), format!("`{}` does not say which cluster it is for", **owner)).hint =
-                Some(format!("add `cluster = …`; there are {}", known.iter().copied().collect::<Vec<_>>().join(", ")));
+                Some(format!("add `cluster = …`; there are {}", some_of(&known.iter().copied().collect::<Vec<_>>())));
         }
         None => {}
     }
@@ -88,6 +88,40 @@ pub(super) fn is_duration(text: &Loc<String>, found: &mut Findings<'_>) {
 /// What one waits for: names, each with the place where that is said.
 pub(super) type Waits<'a> = BTreeMap<&'a str, Range<usize>>;
 
+/// Most names of a list that a message repeats.
+const MOST_NAMES: usize = 50;
+
+/// Names for a message: the first few of many.
+pub(super) fn some_of(names: &[&str]) -> String {
+    listed(names, ", ")
+}
+
+fn listed(names: &[&str], between: &str) -> String {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let listed = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(between);
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
+}
+
+/// What still waits when everything that waits for nothing was taken away, again and again.
+fn stuck<'a>(waiting: &BTreeMap<&'a str, Waits<'a>>) -> Names<'a> {
+    // For each, how many it still waits for, and who waits for it.
+    let mut left: BTreeMap<&str, usize> = waiting.iter().map(|(name, after)| (*name, after.len())).collect();
+    let mut waiters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, after) in waiting {
+        after.keys().for_each(|other| waiters.entry(other).or_default().push(name));
+    }
+    let mut free: Vec<&str> = left.iter().filter(|(_, n)| **n == 0).map(|(name, _)| *name).collect();
+    while let Some(name) = free.pop() {
+        left.remove(name);
+        for waiter in waiters.remove(name).unwrap_or_default() {
+            let Some(n) = left.get_mut(waiter) else { continue };
+            *n -= 1;
+            free.extend((*n == 0).then_some(waiter));
+        }
+    }
+    left.into_keys().collect()
+}
+
 /// Takes away what has nothing left to wait for, until nothing moves; what remains waits for itself, or for what does. `waits`
 /// holds names and what each waits for; `kind` is what people call them.
 pub(super) fn cycles<'a>(
@@ -100,27 +134,22 @@ pub(super) fn cycles<'a>(
     for after in waiting.values_mut() {
         after.retain(|name, _| known.contains(name));
     }
-    loop {
-        let free: Vec<&str> = waiting.iter().filter(|(_, after)| after.is_empty()).map(|(n, _)| *n).collect();
-        if free.is_empty() {
-            break;
-        }
-        for name in free {
-            waiting.remove(name);
-            for after in waiting.values_mut() {
-                after.remove(name);
-            }
-        }
+    let stuck = stuck(&waiting);
+    waiting.retain(|name, _| stuck.contains(name));
+    for after in waiting.values_mut() {
+        after.retain(|name, _| stuck.contains(name));
     }
     // From any of them, what it waits for leads into the circle and around it.
     let mut way: Vec<&str> = waiting.keys().next().copied().into_iter().collect();
+    let mut places: BTreeMap<&str, usize> = way.iter().map(|name| (*name, 0)).collect();
     while let Some((next, place)) = way.last().and_then(|name| waiting.get(name)?.first_key_value()) {
-        if let Some(start) = way.iter().position(|name| name == next) {
-            let circle = way[start..].join(", which waits for ");
+        if let Some(start) = places.get(next) {
+            let circle = listed(way.get(*start..).unwrap_or_default(), ", which waits for ");
             let text = format!("these {kind}s wait for each other in a circle: {circle}, which waits for {next}");
             found.add(place, text).hint = Some("one of them must go first: take its name out of here".to_owned());
             return;
         }
+        places.insert(next, way.len());
         way.push(next);
     }
 }

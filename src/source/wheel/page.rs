@@ -34,7 +34,8 @@ pub struct PageFile {
 struct Page {
     #[serde(default)]
     meta: Value,
-    #[serde(default, deserialize_with = "null::absent")]
+    // Must be there: else a list would pass for a page, field by field.
+    #[serde(deserialize_with = "null::absent")]
     files: Vec<Value>,
 }
 

@@ -362,8 +362,9 @@ mod tests {
     #[test]
     fn names_do_not_steer_a_terminal() {
         for bad in ["a\u{1b}[2J", "a\nb", "\u{9b}x", "\0", "a\u{202e}b", "\u{2066}"] {
-            assert!(why(|i| i.name = bad.into()).contains("control characters"));
-            assert!(why(|i| i.contents.locals[0].path = bad.into()).contains("control characters"));
+            for why in [why(|i| i.name = bad.into()), why(|i| i.contents.locals[0].path = bad.into())] {
+                assert!(why.contains("a name in it has c") && why.is_ascii(), "{why}");
+            }
         }
         for bad in ["a\u{202e}gpj.sh", "\u{2066}x", "a\u{200b}b", "x\u{feff}", "x\u{e0041}", "a\u{2028}b"] {
             let why = why(|i| i.contents.locals[0].path = bad.into());
