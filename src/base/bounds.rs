@@ -61,5 +61,8 @@ pub const FINDING_CHARS: usize = 2000;
 /// Characters of a whole message, its causes included. A person reads less; a list of a hundred findings fits.
 pub const MESSAGE_CHARS: usize = 64 * 1024;
 
+/// Most names that one is compared with.
+pub const MOST_COMPARED: usize = 10_000;
+
 /// Longest name that is compared with others to suggest one (the comparison takes the product of both lengths).
 pub const LIKE_CHARS: usize = 512;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::bounds::{LIKE_CHARS, MESSAGE_CHARS, SHOWN_CHARS};
+use super::bounds::{LIKE_CHARS, MESSAGE_CHARS, MOST_COMPARED, SHOWN_CHARS};
 
 /// Whether a character steers what shows it: control characters, separators of lines, and marks that turn the direction of
 /// writing (Unicode 16, `Bidi_Control`; Trojan Source, CVE-2021-42574).
@@ -95,6 +95,12 @@ pub fn message(text: &str) -> Cow<'_, str> {
 /// How alike two names are, from 0 to 1 (Jaro-Winkler); 0 where one is too long to be meant by a person.
 pub fn alike(a: &str, b: &str) -> f64 {
     if a.len() > LIKE_CHARS || b.len() > LIKE_CHARS { 0.0 } else { strsim::jaro_winkler(a, b) }
+}
+
+/// The one of `known` that is most like `name`; of very many names the first [`MOST_COMPARED`] are looked at.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.take(MOST_COMPARED).map(|known| (alike(name, known), known));
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 fn out_of_place(c: char) -> bool {

@@ -86,7 +86,7 @@ impl Accounts {
     fn unknown(&self, kind: &str, name: &str, what: &str) -> BuildError {
         let table = if kind == "user" { &self.passwd } else { &self.group };
         let known: Vec<&str> = lines(table).filter_map(|l| l.first().copied()).collect();
-        let near = known.iter().max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
+        let near = shown::nearest(name, known.into_iter());
         let hint = match near.filter(|n| shown::alike(name, n) > 0.75) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("add a `[[user]]` called `{name}`, or give a number"),

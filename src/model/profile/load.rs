@@ -213,7 +213,7 @@ pub(in crate::model) fn diagnose(sources: &SourceMap, message: &str, span: Optio
     let key = names.next().unwrap_or_default();
     let known: Vec<&str> = names.filter(|n| !n.is_empty()).collect();
     let found = Diagnostic::new(sources, &span, format!("unknown key `{key}`"));
-    let nearest = known.iter().max_by(|a, b| shown::alike(key, a).total_cmp(&shown::alike(key, b)));
+    let nearest = shown::nearest(key, known.iter().copied());
     match nearest {
         Some(name) if shown::alike(key, name) > 0.75 => found.hint(format!("did you mean `{name}`?")).into(),
         Some(_) => found.hint(format!("known here: {}", known.join(", "))).into(),

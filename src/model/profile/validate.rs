@@ -13,9 +13,6 @@ use crate::model::platform::Platform;
 use crate::model::source_map::{Diagnostic, Loc, SourceMap};
 use crate::model::url_policy::{UrlError, check_url};
 
-/// Most names that one is compared with to suggest another.
-const MOST_COMPARED: usize = 10_000;
-
 /// Collects what is wrong.
 pub(in crate::model) struct Findings<'a> {
     sources: &'a SourceMap,
@@ -28,12 +25,17 @@ impl<'a> Findings<'a> {
         Self { sources, list: Vec::new() }
     }
 
+    /// Whether more would not be told: then nothing is looked for that is only for telling.
+    pub(in crate::model) fn is_full(&self) -> bool {
+        self.list.len() >= MOST_FINDINGS
+    }
+
     /// Something is wrong at `span`.
     pub(in crate::model) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
         // Finding a place reads the file up to it: what is not told is not looked for.
-        let found = match self.list.len() < MOST_FINDINGS {
-            true => Diagnostic::new(self.sources, span, message),
-            false => Diagnostic { message: message.into(), at: None, related: Vec::new(), hint: None },
+        let found = match self.is_full() {
+            false => Diagnostic::new(self.sources, span, message),
+            true => Diagnostic { message: message.into(), at: None, related: Vec::new(), hint: None },
         };
         self.list.push(found);
         let last = self.list.len() - 1;
@@ -43,9 +45,7 @@ impl<'a> Findings<'a> {
     /// `name` must be one of `known`.
     pub(in crate::model) fn must_exist(&mut self, name: &Loc<String>, kind: &str, known: &BTreeSet<&str>) {
         if !known.contains(name.as_str()) {
-            let told = self.list.len() < MOST_FINDINGS && known.len() < MOST_COMPARED;
-            let near = known.iter().filter(|_| told);
-            let near = near.max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
+            let near = if self.is_full() { None } else { shown::nearest(name, known.iter().copied()) };
             let hint = near.map(|n| format!("did you mean `{n}`?"));
             self.add(&name.span(), format!("there is no {kind} called `{}`", **name)).hint = hint;
         }

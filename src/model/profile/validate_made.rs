@@ -85,7 +85,12 @@ fn wheels(profile: &Profile, found: &mut Findings<'_>) {
 }
 
 fn steps(profile: &Profile, found: &mut Findings<'_>) {
-    let names: BTreeSet<&str> = profile.step.iter().map(|s| s.name.as_str()).collect();
+    let known = Known {
+        steps: profile.step.iter().map(|s| s.name.as_str()).collect(),
+        files: profile.file.iter().map(|f| f.name.as_str()).collect(),
+        manifests: profile.manifest.iter().map(|m| m.name.as_str()).collect(),
+        charts: profile.chart.iter().map(|c| c.name.as_str()).collect(),
+    };
     for step in &profile.step {
         if profile.toolchain.is_none() {
             let text = format!("step `{}` has no programs to run with", *step.name);
@@ -96,7 +101,7 @@ fn steps(profile: &Profile, found: &mut Findings<'_>) {
             if !is_name(label) {
                 found.add(&input.span(), format!("`{label}` is not a name")).hint = Some(NAME_RULE.to_owned());
             }
-            step_input(profile, &names, input, found);
+            step_input(&known, input, found);
         }
         if let Some(cores) = step.cores.as_ref().filter(|c| !(1..=1024).contains(&***c)) {
             found.add(&cores.span(), "a step uses 1 to 1024 cores");
@@ -125,15 +130,21 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn step_input(profile: &Profile, steps: &BTreeSet<&str>, input: &Loc<String>, found: &mut Findings<'_>) {
-    let (kind, name, known): (_, _, BTreeSet<&str>) = match StepInput::parse(input) {
+/// What inputs of steps may name.
+struct Known<'a> {
+    steps: BTreeSet<&'a str>,
+    files: BTreeSet<&'a str>,
+    manifests: BTreeSet<&'a str>,
+    charts: BTreeSet<&'a str>,
+}
+
+fn step_input(known: &Known<'_>, input: &Loc<String>, found: &mut Findings<'_>) {
+    let (kind, name, known) = match StepInput::parse(input) {
         Some(StepInput::Path(_)) => return,
-        Some(StepInput::Step(name)) => ("step", name, steps.clone()),
-        Some(StepInput::File(name)) => ("file", name, profile.file.iter().map(|f| f.name.as_str()).collect()),
-        Some(StepInput::Manifest(name)) => {
-            ("manifest", name, profile.manifest.iter().map(|m| m.name.as_str()).collect())
-        }
-        Some(StepInput::Chart(name)) => ("chart", name, profile.chart.iter().map(|c| c.name.as_str()).collect()),
+        Some(StepInput::Step(name)) => ("step", name, &known.steps),
+        Some(StepInput::File(name)) => ("file", name, &known.files),
+        Some(StepInput::Manifest(name)) => ("manifest", name, &known.manifests),
+        Some(StepInput::Chart(name)) => ("chart", name, &known.charts),
         None => {
             found.add(&input.span(), format!("`{}` is no input of a step", **input)).hint =
                 Some("path:FILE, step:NAME, file:NAME, manifest:NAME or chart:NAME".to_owned());
@@ -141,7 +152,7 @@ fn step_input(profile: &Profile, steps: &BTreeSet<&str>, input: &Loc<String>, fo
         }
     };
     if !known.contains(name) {
-        let near = known.iter().max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
+        let near = if found.is_full() { None } else { shown::nearest(name, known.iter().copied()) };
         let hint = near.map(|n| format!("did you mean `{kind}:{n}`?"));
         found.add(&input.span(), format!("there is no {kind} called `{name}`")).hint = hint;
     }

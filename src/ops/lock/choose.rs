@@ -81,10 +81,8 @@ fn no_input(disk: &OnDisk, old: Option<&Lock>, name: &str) -> Option<OpsError> {
 }
 
 fn unknown(name: &str, known: &[String]) -> OpsError {
-    let nearest = known
-        .iter()
-        .map(|k| k.split_once(' ').map_or(k.as_str(), |(_, rest)| rest))
-        .max_by(|a, b| shown::alike(name, a).total_cmp(&shown::alike(name, b)));
+    let names = known.iter().map(|k| k.split_once(' ').map_or(k.as_str(), |(_, rest)| rest));
+    let nearest = shown::nearest(name, names);
     let message = format!("the profile has no input called `{name}`");
     match nearest {
         Some(nearest) => OpsError::hinted(message, format!("did you mean `{nearest}`?")),

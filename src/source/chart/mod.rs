@@ -226,7 +226,7 @@ fn pick<'a>(versions: &'a index::Versions, wanted: &str) -> Result<&'a index::En
             let like = |e: &index::Entry| shown::alike(bare(&e.version), bare(wanted));
             like(b).total_cmp(&like(a)).then_with(|| a.version.cmp(&b.version))
         });
-        let names: Vec<&str> = near.iter().take(5).map(|entry| entry.version.as_str()).collect();
+        let names: Vec<String> = near.iter().take(5).map(|entry| shown::name(&entry.version)).collect();
         match names.is_empty() {
             true => format!("no version {wanted}: the index names none that can be read"),
             false => format!("no version {wanted} (there are {}, among them {})", all.len(), names.join(", ")),

@@ -135,7 +135,7 @@ fn mask(over: &mut Over<'_>, unit: &str) -> Result<(), BuildError> {
 fn unknown(over: &Over<'_>, unit: &str) -> BuildError {
     let mut known: Vec<String> = PLACES.iter().flat_map(|dir| inside::list(over.tree, dir)).collect();
     known.retain(|name| KINDS.iter().any(|k| name.ends_with(k)));
-    let near = known.iter().max_by(|a, b| shown::alike(unit, a).total_cmp(&shown::alike(unit, b)));
+    let near = shown::nearest(unit, known.iter().map(String::as_str));
     let hint = match near.filter(|n| shown::alike(unit, n) > 0.8) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "name the package that brings it, or bring it as a file in /etc/systemd/system".to_owned(),
