@@ -208,7 +208,7 @@ pub mod fuzzing {
         let text = String::from_utf8_lossy(data);
         let (path, ns) = text.split_once('\n').unwrap_or((&text, ""));
         let ns = (!ns.is_empty()).then_some(ns);
-        let Ok(asked) = request::parse(path) else { return };
+        let Ok(asked) = request::parse(&hyper::Method::GET, path) else { return };
         use request::Asked::{Blob, Manifest, StartUpload, Tags, Upload};
         if let Tags(name) | Manifest(name, _) | Blob(name, _) | StartUpload(name) | Upload(name, _) = asked {
             let _ = request::resolve(&name, ns, |host| host == "registry.example");

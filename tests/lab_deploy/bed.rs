@@ -10,8 +10,9 @@ use labimg::lab::deploy::{DeployReport, Options, deploy};
 use labimg::lab::kube::{Api, connect};
 use labimg::lab::secret::Secrets;
 use labimg::lab::{LabError, Machine, Session};
-use labimg::model::lock::{Lock, wire};
-use labimg::store::bundle::{self, ChartEntry, Description, LocalEntry};
+use labimg::model::lock::{Lock, LockedChart, LockedLocal, wire};
+use labimg::store::bundle::{self, Contents, Description};
+use labimg::store::layout::OCI_LAYOUT;
 use labimg::store::{Access, Store};
 use serde_json::Value;
 
@@ -154,30 +155,38 @@ impl Lab {
 
 fn write(dir: &Path, name: &str, profile: &str, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let store = Store::open(&dir.join("store"), Access::Shared).unwrap();
-    let lock = wire::to_text(&Lock { name: name.to_owned(), ..Lock::default() }).unwrap();
-    let head = format!(
-        "schema = 1\nname = \"{name}\"\n[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"test\"\n"
-    );
-    let mut description = Description { name: name.to_owned(), epoch: 1, ..Description::default() };
-    let texts = [
-        (bundle::OCI_LAYOUT_PATH, "{}".to_owned()),
-        (bundle::OCI_INDEX_PATH, "{}".to_owned()),
-        (bundle::PROFILE_PATH, format!("{head}{profile}")),
-        (bundle::LOCK_PATH, lock),
-    ];
-    description.texts = texts.into_iter().map(|(path, text)| (path.to_owned(), text.into_bytes())).collect();
+    let mut lock = Lock { name: name.to_owned(), ..Lock::default() };
+    let mut description = Description { name: name.to_owned(), epoch: lock.epoch, ..Description::default() };
     for (path, bytes) in files {
         let digest = store.put(bytes).unwrap();
         let size = bytes.len() as u64;
         description.blobs.insert(digest, size);
         match path.strip_suffix(".tgz") {
-            Some(chart) => {
-                let (chart, name, version) = (chart.to_owned(), chart.to_owned(), "1.0.0".to_owned());
-                description.contents.charts.push(ChartEntry { chart, digest, name, size, version });
-            }
-            None => description.contents.locals.push(LocalEntry { digest, path: (*path).to_owned(), size }),
+            Some(chart) => lock.charts.push(LockedChart {
+                name: chart.to_owned(),
+                chart: chart.to_owned(),
+                repo: "https://charts.example.org".to_owned(),
+                version: "1.0.0".to_owned(),
+                url: format!("https://charts.example.org/{chart}-1.0.0.tgz"),
+                digest,
+                size,
+                dependencies: Vec::new(),
+            }),
+            None => lock.locals.push(LockedLocal { path: (*path).to_owned(), digest, size }),
         }
     }
+    description.contents = Contents::of(&lock);
+    let head = format!(
+        "schema = 1\nname = \"{name}\"\n[[cluster]]\nname = \"c\"\nengine = \"existing\"\ncontext = \"test\"\n"
+    );
+    let index = String::from_utf8(description.contents.oci_index()).unwrap();
+    let texts = [
+        (bundle::OCI_LAYOUT_PATH, OCI_LAYOUT.to_owned()),
+        (bundle::OCI_INDEX_PATH, index),
+        (bundle::PROFILE_PATH, format!("{head}{profile}")),
+        (bundle::LOCK_PATH, wire::to_text(&lock).unwrap()),
+    ];
+    description.texts = texts.into_iter().map(|(path, text)| (path.to_owned(), text.into_bytes())).collect();
     let target = dir.join("lab.labimg");
     let options = bundle::Options { threads: 1, sync: false };
     bundle::write(&description, &store, &target, options, &labimg::base::report::Silent).unwrap();

@@ -204,7 +204,7 @@ fn locked_package(all: &Universe<'_>, id: Id, request: &SuiteRequest, set: &str)
 /// Doors of `source::fuzzing`.
 #[cfg(fuzzing)]
 pub(super) mod fuzzing {
-    use super::{index, release};
+    use super::{index, release, shorten};
 
     pub(in crate::source) fn release(data: &[u8]) {
         let text = String::from_utf8_lossy(data);
@@ -213,7 +213,7 @@ pub(super) mod fuzzing {
     }
 
     pub(in crate::source) fn packages(data: &[u8]) {
-        let Ok(short) = index::shorten(data, "https://archive.example/Packages", "amd64") else { return };
+        let Ok(short) = shorten::shorten(data, "https://archive.example/Packages", "amd64") else { return };
         // What was written is read again.
         assert!(short.lines().all(|line| index::Row::parse(line).is_some()), "{short}");
     }
