@@ -104,7 +104,7 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Err
     serde_json::from_slice(bytes)
 }
 
-/// Reads TOML within the bounds of [`toml`].
+/// Reads TOML within the bounds of [`toml()`].
 ///
 /// # Errors
 /// Those bounds, and what is wrong with the text.
